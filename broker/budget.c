@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * budget.c - what a fabric of a given size needs, and whether it may be had.
+ *
+ * Changes nothing but this process's soft limit of open files.
+ */
+#include "budget.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "famez/wire.h"
+#include "log.h"
+#include "registrar.h"
+#include "roster.h"
+#include "sys.h"
+#include "worker.h"
+
+/* Descriptors however many peers there are: standard three, log, its next while it is
+ * rotated, socket, its lock, memory, signals, registrar's ring and wakeup, logger's
+ * wakeup, a newcomer being refused, a folder and a file under /proc: 15. Each worker:
+ * ring, wakeup, and two under /proc. */
+#define OWN_DESCRIPTORS    16u
+#define WORKER_DESCRIPTORS 4u
+
+static uint64_t power_of_two(uint64_t at_least)
+{
+	uint64_t n = 4;
+
+	while (n < at_least)
+		n *= 2;
+	return n;
+}
+
+void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16_t workers)
+{
+	uint64_t ids, outbox;
+
+	*b = (struct budget){
+		.peers = peers,
+		.workers = workers,
+		.first_id = o->silent ? 0 : 1,
+		.server_id = o->silent ? ROSTER_NOBODY : peers + 1,
+		.ids_max = o->silent ? peers : peers + 2,
+		.sockets = peers,
+		.eventfds = (uint64_t)(o->silent ? peers : peers + 1) * o->vectors,
+		.own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (uint64_t)workers,
+	};
+	ids = b->ids_max;
+	b->descriptors = b->sockets + b->eventfds + b->own;
+
+	/* worker_start(): what is said to the registrar */
+	outbox = power_of_two(2 * ids + 2) * sizeof(struct message) / ids;
+	b->peer_bytes = sizeof(struct peer) + sizeof(struct member) + sizeof(struct seat) +
+			sizeof(struct report_peer) +
+			workers * (2 * sizeof(struct roster_change) + sizeof(uint32_t) +
+					  sizeof(struct account) + outbox);
+	b->vector_bytes =
+		ids * o->vectors * sizeof(int) +
+		(o->silent ? 0 : o->vectors * (sizeof(struct own_bell) + sizeof(uint64_t)));
+	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
+	b->base_bytes = workers * (sizeof(struct worker) + WORKER_SENDS * sizeof(struct send) +
+					  MESSAGE_TO_WORKER * sizeof(struct message)) +
+			(workers + 1u) * LOG_THREAD_BYTES;
+	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes;
+}
+
+/* Half of the machine's memory is what we would ever ask for. */
+static uint64_t memory_limit(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+}
+
+/* The most peers that @limit descriptors and this machine's memory allow. */
+static uint32_t peers_within(
+	const struct options *o, uint16_t workers, uint64_t limit, uint32_t most)
+{
+	uint32_t low = 0, high = most;
+	struct budget b;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low + 1) / 2;
+
+		budget_of(&b, o, middle, workers);
+		if (b.descriptors <= limit && b.memory <= memory_limit())
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+static uint64_t largest_limit(const struct rlimit *now)
+{
+	uint64_t nr_open = 1048576; /* proc(5), /proc/sys/fs/nr_open */
+	FILE *file;
+
+	/* With CAP_SYS_RESOURCE the hard limit can be raised up to nr_open. */
+	if (geteuid() != 0)
+		return now->rlim_max;
+	file = fopen("/proc/sys/fs/nr_open", "re");
+	if (file) {
+		if (fscanf(file, "%" SCNu64, &nr_open) != 1)
+			nr_open = now->rlim_max;
+		(void)fclose(file);
+	}
+	return now->rlim_max > nr_open ? now->rlim_max : nr_open;
+}
+
+static int raise_limit(uint64_t needed, const struct rlimit *now)
+{
+	struct rlimit wanted = *now;
+
+	if (needed <= now->rlim_cur)
+		return 0;
+	wanted.rlim_cur = needed;
+	if (needed > now->rlim_max)
+		wanted.rlim_max = needed;
+	return sys_setrlimit(RLIMIT_NOFILE, &wanted);
+}
+
+int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why)
+{
+	/* Not silent, ID 0 is unused and the server has one. */
+	uint32_t most = o->silent ? FAMEZ_WIRE_ID_MAX + 1 : FAMEZ_WIRE_ID_MAX - 1;
+	uint32_t peers = o->peers;
+	uint64_t limit;
+	struct rlimit now;
+	int err;
+
+	if (getrlimit(RLIMIT_NOFILE, &now) != 0)
+		return why_fail(why, -errno, "limits: getrlimit: %s", strerror(errno));
+	limit = largest_limit(&now);
+	if (!peers)
+		peers = peers_within(
+			o, workers, limit, o->peers_default < most ? o->peers_default : most);
+	budget_of(b, o, peers ? peers : 1, workers);
+	err = b->descriptors > limit ? -EMFILE : raise_limit(b->descriptors, &now);
+	if (err)
+		return why_fail(why, -EMFILE,
+			"limits: %u peers with %u vectors need %" PRIu64
+			" open files, and at most %" PRIu64 " are allowed; ask for at most --peers "
+			"%u, or allow more (ulimit -Hn %" PRIu64 ", or LimitNOFILE=%" PRIu64
+			" in the systemd unit)",
+			b->peers, o->vectors, b->descriptors, limit,
+			peers_within(o, workers, limit, most), b->descriptors, b->descriptors);
+	if (b->memory > memory_limit())
+		return why_fail(why, -ENOMEM,
+			"limits: %u peers with %u vectors need %" PRIu64
+			" MiB of memory, more than half of what this machine has; ask for fewer "
+			"with "
+			"--peers",
+			b->peers, o->vectors, b->memory >> 20);
+	return 0;
+}
+
+void budget_print(const struct budget *b, const struct options *o)
+{
+	(void)printf("fabric       peers                %12u   IDs %u to %u\n", b->peers,
+		b->first_id, b->first_id + b->peers - 1);
+	(void)printf("             vectors              %12u   each\n", o->vectors);
+	if (!o->silent)
+		(void)printf("             the server's ID      %12u\n", b->server_id);
+	(void)printf("             shared memory        %12" PRIu64 "   bytes, sparse\n",
+		o->memory_bytes);
+	(void)printf("             workers              %12u\n", b->workers);
+	(void)printf("descriptors  sockets              %12" PRIu64 "\n", b->sockets);
+	(void)printf("             eventfds             %12" PRIu64 "\n", b->eventfds);
+	(void)printf("             own                  %12" PRIu64 "\n", b->own);
+	(void)printf("             together             %12" PRIu64
+		     "   the limit of open files that famez-server needs\n",
+		b->descriptors);
+	(void)printf("             of each client       %12" PRIu64
+		     "   the limit that a QEMU needs, its own included\n",
+		b->eventfds + PROCESS_RESERVE);
+	(void)printf("memory       peers                %12" PRIu64 "   bytes, %" PRIu64 " each\n",
+		b->ids_max * b->peer_bytes, b->peer_bytes);
+	(void)printf("             vectors              %12" PRIu64 "\n", b->vector_bytes);
+	(void)printf("             who holds whom       %12" PRIu64 "   one bit a pair\n",
+		b->held_bytes);
+	(void)printf("             queues and logs      %12" PRIu64 "\n", b->base_bytes);
+	(void)printf("             together             %12" PRIu64
+		     "   bytes of our own; the kernel's objects come on top\n",
+		b->memory);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * budget.h - what a fabric of a given size needs, and whether it may be had.
+ *
+ * Sums that a reader can check, made from the options before the socket opens: a
+ * limit is met at start, with the number to set and where, not at the 700th VM.
+ * Main thread, at start only.
+ */
+#ifndef BUDGET_H
+#define BUDGET_H
+
+#include <stdint.h>
+
+#include "options.h"
+#include "why.h"
+
+struct budget {
+	uint32_t peers;
+	uint16_t workers;
+	uint32_t first_id, ids_max;
+	uint32_t server_id; /* ROSTER_NOBODY: silent */
+	/* descriptors */
+	uint64_t sockets;  /* one a peer */
+	uint64_t eventfds; /* vectors of every peer and of the server */
+	uint64_t own;      /* ours, however many peers there are */
+	uint64_t descriptors;
+	/* bytes that we take at start; the kernel's own objects come on top */
+	uint64_t peer_bytes;   /* one peer's tables, all workers' replicas included */
+	uint64_t vector_bytes; /* of all vectors */
+	uint64_t held_bytes;   /* one bit for each pair of IDs */
+	uint64_t base_bytes;   /* queues, sends and logs, however many peers there are */
+	uint64_t memory;
+};
+
+/** budget_of() - the sums for @peers peers, @o's other sizes and @workers workers. */
+void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16_t workers);
+
+/**
+ * budget_fit() - settle on the number of peers and raise the limit of open files to what
+ * they need. Where @o leaves the number open, as many as the hard limit allows.
+ * Returns 0, or -EMFILE or -ENOMEM with the number to set in @why.
+ */
+int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why);
+
+/** budget_print() - the table that --check shows, on standard output. */
+void budget_print(const struct budget *b, const struct options *o);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * listener.c - the socket that clients come to: its path, its lock, its end.
+ *
+ * Accepts nobody; that is the registrar's.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+
+#include "sys.h"
+
+/* Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
+#define LISTENER_BACKLOG 4096
+
+static int take_activated(struct listener *l, struct why *why)
+{
+	int count = sd_listen_fds(1);
+
+	if (count <= 0)
+		return 0;
+	if (count > 1 || sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, -1, NULL, 0) <= 0)
+		return why_fail(why, -EINVAL,
+			"socket: systemd handed over %d descriptors; want one UNIX stream socket "
+			"(ListenStream=PATH)",
+			count);
+	l->fd = SD_LISTEN_FDS_START;
+	return 1;
+}
+
+/* The lock file holds our process ID, and our flock for as long as we live. */
+static int take_lock(struct listener *l, struct why *why)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8], pid[16];
+	struct stat ours, there;
+
+	(void)snprintf(path, sizeof(path), "%s.lock", l->path);
+	for (;;) {
+		int fd = sys_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0644);
+		int err, n;
+
+		if (fd < 0)
+			return why_fail(why, fd, "socket: cannot open the lock %s: %s", path,
+				strerror(-fd));
+		err = sys_flock(fd, LOCK_EX | LOCK_NB);
+		if (err < 0) {
+			(void)close(fd);
+			if (err == -EWOULDBLOCK)
+				return why_fail(why, -EADDRINUSE,
+					"socket: %s is in use by a living server (%s is locked); "
+					"stop "
+					"it or choose another path with -S",
+					l->path, path);
+			return why_fail(
+				why, err, "socket: cannot lock %s: %s", path, strerror(-err));
+		}
+		/* The last owner may have removed it between our open and lock. */
+		if (fstat(fd, &ours) != 0 || stat(path, &there) != 0 ||
+			ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) {
+			(void)close(fd);
+			continue;
+		}
+		l->lock = fd;
+		n = snprintf(pid, sizeof(pid), "%d\n", getpid());
+		err = sys_ftruncate(fd, 0);
+		if (!err)
+			err = sys_write(fd, pid, (size_t)n);
+		if (err < 0)
+			return why_fail(
+				why, err, "socket: cannot write %s: %s", path, strerror(-err));
+		return 0;
+	}
+}
+
+/* Is there a file at the path, and does somebody listen behind it? */
+static int probe(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd, err;
+
+	if (lstat(address->sun_path, &st) != 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	fd = sys_socket(SOCK_DGRAM);
+	if (fd < 0)
+		return fd;
+	err = sys_connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	(void)close(fd);
+	return err == -ECONNREFUSED ? 1 : err < 0 && err != -EPROTOTYPE ? err : -EADDRINUSE;
+}
+
+static int make(struct listener *l, const struct listener_wish *wish, struct why *why)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
+	int err;
+
+	if (strlen(wish->path) + sizeof(".lock") > sizeof(address.sun_path))
+		return why_fail(why, -ENAMETOOLONG,
+			"socket: the path %s is too long; at most %zu bytes fit a UNIX socket",
+			wish->path, sizeof(address.sun_path) - sizeof(".lock"));
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", wish->path);
+	err = take_lock(l, why);
+	if (err)
+		return err;
+	err = probe(&address);
+	if (err == -EADDRINUSE)
+		return why_fail(why, err,
+			"socket: %s is in use by a living server; stop it or choose another path "
+			"with -S",
+			wish->path);
+	if (err == -ENOTSOCK)
+		return why_fail(why, err,
+			"socket: %s exists and is no socket; choose another path with -S",
+			wish->path);
+	if (err < 0)
+		return why_fail(why, err, "socket: %s: %s", wish->path, strerror(-err));
+	if (err > 0)
+		(void)unlink(wish->path); /* stale; if it stays, bind says so */
+	l->fd = sys_socket(SOCK_STREAM | SOCK_NONBLOCK);
+	if (l->fd < 0)
+		return why_fail(why, l->fd, "socket: %s", strerror(-l->fd));
+	err = sys_bind(l->fd, (struct sockaddr *)&address, sizeof(address));
+	if (err < 0)
+		return why_fail(why, err, "socket: cannot bind %s: %s", wish->path, strerror(-err));
+	if (stat(wish->path, &st) == 0) {
+		l->device = st.st_dev;
+		l->inode = st.st_ino;
+	}
+	/* Nobody can connect before listen(2), so there is no moment of the wrong mode. */
+	if (wish->uid != (uid_t)-1 || wish->gid != (gid_t)-1) {
+		err = sys_chown(wish->path, wish->uid, wish->gid);
+		if (err < 0)
+			return why_fail(why, err,
+				"socket: cannot give %s to the owner asked for: %s", wish->path,
+				strerror(-err));
+	}
+	if (wish->mode >= 0) {
+		err = sys_chmod(wish->path, (mode_t)wish->mode);
+		if (err < 0)
+			return why_fail(why, err, "socket: cannot set the mode of %s: %s",
+				wish->path, strerror(-err));
+	}
+	return 0;
+}
+
+int listener_open(struct listener *l, const struct listener_wish *wish, struct why *why)
+{
+	int err;
+
+	*l = (struct listener){.fd = -1, .lock = -1, .path = wish->path};
+	err = take_activated(l, why);
+	if (err == 0)
+		err = make(l, wish, why);
+	if (err >= 0) {
+		err = sys_fcntl(l->fd, F_SETFL, O_RDWR | O_NONBLOCK);
+		if (err < 0)
+			(void)why_fail(why, err, "socket: fcntl: %s", strerror(-err));
+	}
+	if (err < 0)
+		listener_close(l);
+	return err < 0 ? err : 0;
+}
+
+int listener_listen(struct listener *l)
+{
+	return sys_listen(l->fd, LISTENER_BACKLOG);
+}
+
+void listener_close(struct listener *l)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
+	struct stat st;
+
+	if (l->lock >= 0) {
+		if (l->inode && stat(l->path, &st) == 0 && st.st_dev == l->device &&
+			st.st_ino == l->inode)
+			(void)unlink(l->path);
+		(void)snprintf(path, sizeof(path), "%s.lock", l->path);
+		(void)unlink(path);
+		(void)close(l->lock);
+	}
+	if (l->fd >= 0)
+		(void)close(l->fd);
+	*l = (struct listener){.fd = -1, .lock = -1};
+}

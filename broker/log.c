@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.c - one line an event, and never a thread held up by it.
+ *
+ * The logger thread owns the file. Other threads own the producing end of one
+ * queue each, and their rate limits. Knows nothing of what the events mean.
+ */
+#include "log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "queue.h"
+#include "sys.h"
+
+/* Of an event that a client can cause at will: so many at once, and so many a
+ * second in the long run, per thread. */
+#define FLOOD_BURST      50
+#define FLOOD_PER_SECOND 10
+
+struct log_line {
+	uint16_t bytes;
+	char text[LOG_LINE_BYTES];
+};
+
+QUEUE_PROTOTYPE(log_line)
+
+struct log_limit {
+	uint64_t filled_ns; /* when `left` was last topped up */
+	uint32_t left;
+	uint32_t suppressed;
+};
+
+struct log_source {
+	struct log_line_queue queue;
+	struct log_limit limits[LOG_EVENTS_COUNT];
+};
+
+static const struct {
+	const char *name;
+	enum log_level level;
+	bool flood;
+} events[] = {
+#define LOG_EVENT(name, text, level, flood) {text, LOG_LEVEL_##level, flood},
+	LOG_EVENTS(LOG_EVENT)
+#undef LOG_EVENT
+};
+
+static struct log_config config = {.level = LOG_LEVEL_NOTICE};
+static int file = STDERR_FILENO;
+
+static pthread_t logger;
+static bool started;
+static unsigned sources_count;
+static struct log_source *sources;
+static struct wakeup wake;
+static _Atomic bool stopping, reopening;
+static _Atomic uint64_t dropped;
+static _Atomic bool asked;
+static void (*asked_print)(void *);
+static void *asked_argument;
+
+/* Which queue is this thread's; NULL: write directly. */
+static _Thread_local struct log_source *source;
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Append, and note where it did not fit: a line cut short stays a line. */
+__attribute__((format(printf, 4, 5))) static size_t put(
+	char *line, size_t at, size_t bytes, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	if (at >= bytes)
+		return at;
+	va_start(arguments, format);
+	n = vsnprintf(line + at, bytes - at, format, arguments);
+	va_end(arguments);
+	assert(n >= 0);
+	return at + (size_t)n < bytes ? at + (size_t)n : bytes;
+}
+
+static bool plain_text(const char *text)
+{
+	if (!*text)
+		return false;
+	for (; *text; text++)
+		if (*text <= ' ' || *text >= 0x7f || *text == '"' || *text == '\\' || *text == '=')
+			return false;
+	return true;
+}
+
+static size_t put_quoted(char *line, size_t at, size_t bytes, const char *text)
+{
+	at = put(line, at, bytes, "\"");
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\')
+			at = put(line, at, bytes, "\\%c", c);
+		else if (c < ' ' || c >= 0x7f)
+			at = put(line, at, bytes, "\\u%04x", c);
+		else
+			at = put(line, at, bytes, "%c", c);
+	}
+	return put(line, at, bytes, "\"");
+}
+
+static size_t put_field(
+	char *line, size_t at, size_t bytes, bool json, const struct log_field *field)
+{
+	at = put(line, at, bytes, json ? ",\"%s\":" : " %s=", field->key);
+	if (!field->text)
+		return put(line, at, bytes, "%llu", (unsigned long long)field->number);
+	if (!json && plain_text(field->text))
+		return put(line, at, bytes, "%s", field->text);
+	return put_quoted(line, at, bytes, field->text);
+}
+
+size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum log_event event,
+	const struct log_field *fields)
+{
+	static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
+	/* Room that every line needs at its end, however long its fields are. */
+	const size_t room = bytes - 3;
+	const char *level = levels[events[event].level];
+	time_t seconds = (time_t)(time_ns / 1000000000u);
+	unsigned micros = (unsigned)(time_ns / 1000u % 1000000u);
+	char day[32];
+	struct tm tm;
+	size_t at;
+
+	(void)gmtime_r(&seconds, &tm);
+	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	at = put(line, 0, room,
+		json ? "{\"time\":\"%s.%06uZ\",\"level\":\"%s\",\"event\":\"%s\""
+		     : "%s.%06uZ %s event=%s",
+		day, micros, level, events[event].name);
+	for (; fields->key; fields++) {
+		size_t end = put_field(line, at, room, json, fields);
+
+		/* A field that does not fit whole is left out: the line stays
+		 * valid. One byte less than full is the last that surely fits. */
+		if (end >= room)
+			break;
+		at = end;
+	}
+	return put(line, at, bytes, json ? "}\n" : "\n");
+}
+
+static void write_out(const char *text, size_t bytes)
+{
+	while (bytes) {
+		int n = sys_write(file, text, bytes);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0) {
+			/* A log that can't be written is no reason to stop. */
+			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+			return;
+		}
+		text += n;
+		bytes -= (size_t)n;
+	}
+}
+
+static void emit(enum log_event event, const struct log_field *fields)
+{
+	struct log_line line;
+
+	line.bytes = (uint16_t)log_format(
+		line.text, sizeof(line.text), config.json, now_ns(CLOCK_REALTIME), event, fields);
+	if (!source) {
+		write_out(line.text, line.bytes);
+		return;
+	}
+	if (!log_line_queue_put(&source->queue, &line)) {
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+		return;
+	}
+	wakeup_ring(&wake);
+}
+
+static bool within_limit(enum log_event event)
+{
+	struct log_limit *limit;
+	uint64_t now, earned;
+
+	if (!source || !events[event].flood)
+		return true;
+	limit = &source->limits[event];
+	now = now_ns(CLOCK_MONOTONIC);
+	if (!limit->filled_ns) {
+		limit->filled_ns = now;
+		limit->left = FLOOD_BURST;
+	}
+	earned = (now - limit->filled_ns) * FLOOD_PER_SECOND / 1000000000u;
+	if (earned) {
+		limit->filled_ns = now;
+		limit->left = earned + limit->left < FLOOD_BURST ? (uint32_t)earned + limit->left
+								 : FLOOD_BURST;
+	}
+	if (!limit->left) {
+		limit->suppressed++;
+		return false;
+	}
+	limit->left--;
+	if (limit->suppressed) {
+		const struct log_field fields[] = {
+			LOG_TEXT("of", events[event].name),
+			LOG_NUMBER("lines", limit->suppressed),
+			{NULL, NULL, 0},
+		};
+
+		limit->suppressed = 0;
+		emit(LOG_suppressed, fields);
+	}
+	return true;
+}
+
+void log_fields(enum log_event event, const struct log_field *fields)
+{
+	assert(event < LOG_EVENTS_COUNT);
+	if (events[event].level <= config.level && within_limit(event))
+		emit(event, fields);
+}
+
+uint64_t log_dropped(void)
+{
+	return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+static int open_file(void)
+{
+	if (!config.file)
+		return STDERR_FILENO;
+	return sys_open(config.file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+}
+
+int log_open(const struct log_config *wanted)
+{
+	int fd;
+
+	config = *wanted;
+	fd = open_file();
+	if (fd < 0)
+		return fd;
+	file = fd;
+	return 0;
+}
+
+/* The file stays as it is where the new one can't be opened. */
+static void reopen_now(void)
+{
+	int fd = open_file();
+
+	if (fd < 0) {
+		log_event(failed, LOG_TEXT("what", "reopen the log"), LOG_TEXT("file", config.file),
+			LOG_TEXT("error", strerror(-fd)));
+		return;
+	}
+	if (file != STDERR_FILENO && file != fd)
+		(void)close(file);
+	file = fd;
+	log_event(reopened, LOG_TEXT("file", config.file ? config.file : "stderr"));
+}
+
+static bool write_queued(void)
+{
+	struct log_line line;
+	bool any = false;
+
+	for (unsigned i = 0; i < sources_count; i++) {
+		while (log_line_queue_take(&sources[i].queue, &line)) {
+			write_out(line.text, line.bytes);
+			any = true;
+		}
+	}
+	return any;
+}
+
+static void *run(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		bool stop = atomic_load(&stopping);
+		uint64_t rings;
+
+		if (atomic_exchange(&reopening, false))
+			reopen_now();
+		if (atomic_load_explicit(&asked, memory_order_acquire)) {
+			asked_print(asked_argument);
+			atomic_store_explicit(&asked, false, memory_order_release);
+		}
+		if (write_queued())
+			continue;
+		if (stop)
+			return NULL;
+		wakeup_sleep(&wake);
+		if (!write_queued() && !atomic_load(&stopping) && !atomic_load(&reopening) &&
+			!atomic_load(&asked))
+			(void)!read(wake.fd, &rings, sizeof(rings));
+		wakeup_awake(&wake);
+	}
+}
+
+int log_start(unsigned threads)
+{
+	sigset_t all, old;
+	int err;
+
+	assert(!started);
+	sources = sys_calloc(threads, sizeof(*sources));
+	if (!sources)
+		return -ENOMEM;
+	err = wakeup_init(&wake);
+	if (err)
+		goto undo_sources;
+	for (sources_count = 0; sources_count < threads; sources_count++) {
+		err = log_line_queue_init(&sources[sources_count].queue, LOG_QUEUE_LINES);
+		if (err)
+			goto undo_queues;
+	}
+	atomic_store(&stopping, false);
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = sys_thread(&logger, run, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		goto undo_queues;
+	started = true;
+	return 0;
+
+undo_queues:
+	while (sources_count)
+		log_line_queue_destroy(&sources[--sources_count].queue);
+	wakeup_destroy(&wake);
+undo_sources:
+	free(sources);
+	sources = NULL;
+	return err;
+}
+
+void log_thread(unsigned nth)
+{
+	assert(nth < sources_count);
+	source = &sources[nth];
+}
+
+void log_stop(void)
+{
+	if (!started)
+		return;
+	atomic_store(&stopping, true);
+	wakeup_force(&wake);
+	(void)pthread_join(logger, NULL);
+	started = false;
+	source = NULL;
+	while (sources_count)
+		log_line_queue_destroy(&sources[--sources_count].queue);
+	wakeup_destroy(&wake);
+	free(sources);
+	sources = NULL;
+}
+
+void log_reopen(void)
+{
+	atomic_store(&reopening, true);
+	wakeup_force(&wake);
+}
+
+bool log_ask(void (*print)(void *), void *argument)
+{
+	if (atomic_load_explicit(&asked, memory_order_acquire))
+		return false;
+	asked_print = print;
+	asked_argument = argument;
+	atomic_store_explicit(&asked, true, memory_order_release);
+	wakeup_force(&wake);
+	return true;
+}

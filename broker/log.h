@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.h - one line an event, key=value or JSON, and never a thread held up by it.
+ *
+ * Whoever logs formats a line into a queue of its own; one thread, the logger,
+ * writes them out. It alone may be held up by a full pipe or a slow disk. A line
+ * that finds its queue full is dropped and counted. Events that a client can
+ * cause at will are rate-limited, and how many were left out is said with the
+ * next one.
+ *
+ * Before log_start() (and after log_stop()) lines are written directly.
+ */
+#ifndef LOG_H
+#define LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a line may take, and how many wait for the logger, per thread that logs. A burst
+ * beyond is told by log_dropped(). */
+#define LOG_LINE_BYTES   480
+#define LOG_QUEUE_LINES  256
+#define LOG_THREAD_BYTES ((LOG_LINE_BYTES + 2) * LOG_QUEUE_LINES)
+
+enum log_level {
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARNING,
+	LOG_LEVEL_NOTICE,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG
+};
+
+/* Every event there is, its level, and whether a client can cause it at will. */
+#define LOG_EVENTS(X)                                                                              \
+	X(start, "start", NOTICE, false)                                                           \
+	X(listening, "listening", NOTICE, false)                                                   \
+	X(rounded, "rounded", NOTICE, false)                                                       \
+	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
+	X(stop, "stop", NOTICE, false)                                                             \
+	X(join, "join", INFO, true)                                                                \
+	X(leave, "leave", INFO, true)                                                              \
+	X(drop, "drop", WARNING, true)                                                             \
+	X(refuse, "refuse", WARNING, true)                                                         \
+	X(held_back, "held-back", WARNING, true)                                                   \
+	X(accept, "accept", WARNING, true)                                                         \
+	X(retry, "retry", DEBUG, true)                                                             \
+	X(reopened, "reopened", NOTICE, false)                                                     \
+	X(failed, "failed", ERROR, false)                                                          \
+	X(suppressed, "suppressed", WARNING, false)                                                \
+	X(report, "report", NOTICE, false)                                                         \
+	X(report_peer, "report-peer", NOTICE, false)                                               \
+	X(report_vector, "report-vector", NOTICE, false)                                           \
+	X(report_end, "report-end", NOTICE, false)
+
+enum log_event {
+#define LOG_ENUM(name, text, level, flood) LOG_##name,
+	LOG_EVENTS(LOG_ENUM)
+#undef LOG_ENUM
+		LOG_EVENTS_COUNT
+};
+
+struct log_field {
+	const char *key;  /* NULL ends the list */
+	const char *text; /* NULL: a number */
+	uint64_t number;
+};
+
+#define LOG_TEXT(key, value)   ((struct log_field){(key), (value), 0})
+#define LOG_NUMBER(key, value) ((struct log_field){(key), NULL, (uint64_t)(value)})
+
+struct log_config {
+	const char *file; /* NULL: standard error; borrowed */
+	bool json;
+	enum log_level level; /* lines above it are left out */
+};
+
+/** log_open() - from now on lines go to @config's file. Returns 0 or -errno of open(2). */
+int log_open(const struct log_config *config);
+
+/**
+ * log_start() - start the logger, for @threads threads that log. Returns 0 or -errno
+ * of what a thread needs.
+ */
+int log_start(unsigned threads);
+
+/** log_thread() - this thread logs as number @nth, 0..threads-1, from now on. */
+void log_thread(unsigned nth);
+
+/** log_stop() - write out what is queued, and end the logger. */
+void log_stop(void);
+
+/** log_reopen() - have the logger open its file anew (the old one was rotated). */
+void log_reopen(void);
+
+/** log_dropped() - lines lost to full queues so far. Any thread. */
+uint64_t log_dropped(void);
+
+/**
+ * log_fields() - log one event. Never blocks once log_start() has returned. Texts are
+ * copied and escaped: they may be anybody's.
+ */
+void log_fields(enum log_event event, const struct log_field *fields);
+
+#define log_event(event, ...)                                                                      \
+	log_fields(LOG_##event, (const struct log_field[]){__VA_ARGS__, {NULL, NULL, 0}})
+
+/**
+ * log_ask() - have the logger call @print, which may call log_fields() as often as it
+ * likes and be held up. One at a time: false while the last one is not done.
+ */
+bool log_ask(void (*print)(void *), void *argument);
+
+/** log_format() - a line as it would be written, for tests. Returns its length. */
+size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum log_event event,
+	const struct log_field *fields);
+
+#endif

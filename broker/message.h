@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * message.h - what registrar and workers say to each other.
+ *
+ * Registrar to worker, one queue each: who to serve, and the membership log in its
+ * order. Worker to registrar, one queue each: what became of those it serves.
+ */
+#ifndef MESSAGE_H
+#define MESSAGE_H
+
+#include <stdint.h>
+
+#include "queue.h"
+
+enum message_kind {
+	/* registrar to worker */
+	MESSAGE_ADOPT,  /* serve `sock`, now yours, as `id` */
+	MESSAGE_JOINED, /* log: `id` joined */
+	MESSAGE_LEFT,   /* log: `id` left */
+	MESSAGE_REWIND, /* try again whom you held back */
+	MESSAGE_REPORT, /* fill in your peers' lines of the report */
+	/* worker to registrar */
+	MESSAGE_OPENED,   /* `id`'s opening is queued in its socket */
+	MESSAGE_GONE,     /* `id`'s socket is closed, for `reason` */
+	MESSAGE_REPORTED, /* my lines are filled in */
+};
+
+/* Why a worker let go of a peer. */
+enum gone_reason {
+	GONE_CLOSED,      /* it closed its socket */
+	GONE_SPOKE,       /* it sent something; ivshmem clients never do */
+	GONE_STALLED,     /* it read nothing for --stall-timeout */
+	GONE_DESCRIPTORS, /* its process has no room for its own vectors; refused */
+	GONE_ERROR,       /* a system call on its socket failed: `error` */
+};
+
+struct message {
+	uint8_t kind;
+	uint8_t reason; /* GONE */
+	bool device;    /* ADOPT */
+	uint32_t id;
+	union {
+		int32_t sock;  /* ADOPT */
+		int32_t error; /* GONE: errno */
+	};
+	int32_t pid; /* ADOPT */
+};
+
+QUEUE_PROTOTYPE(message)
+
+/* A newcomer costs a worker one message, a join or leave one; the registrar takes up
+ * no event unless MESSAGE_ROOM_MIN fit into every worker's queue. */
+#define MESSAGE_TO_WORKER 1024u
+#define MESSAGE_ROOM_MIN  4u
+
+#endif

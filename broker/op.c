@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * op.c - the io_uring under registrar and workers: set-up and the turn.
+ *
+ * Knows no operation; each brings its own handler.
+ */
+#include "op.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "sys.h"
+
+int ring_init(struct io_uring *ring, unsigned sends, unsigned completions)
+{
+	static const unsigned wishes[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	int err = -EINVAL;
+
+	for (unsigned i = 0; i < sizeof(wishes) / sizeof(*wishes) && err == -EINVAL; i++) {
+		struct io_uring_params params = {
+			.flags = wishes[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.cq_entries = completions,
+		};
+
+		err = sys_uring_init(ring, sends, &params);
+		/* A completion may be late, never lost (NODROP: 5.5), and a chain
+		 * reports once (CQE_SKIP: 5.17). */
+		if (!err && !(params.features & IORING_FEAT_CQE_SKIP)) {
+			io_uring_queue_exit(ring);
+			return -ENOSYS;
+		}
+	}
+	return err;
+}
+
+void ring_destroy(struct io_uring *ring)
+{
+	io_uring_queue_exit(ring);
+}
+
+struct io_uring_sqe *ring_sqe(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	while (!sqe) {
+		int res = io_uring_submit(ring);
+
+		/* The kernel is short of memory or has a full completion queue:
+		 * both pass without our help. */
+		assert(res >= 0 || res == -EAGAIN || res == -EBUSY || res == -EINTR);
+		sqe = io_uring_get_sqe(ring);
+	}
+	return sqe;
+}
+
+int ring_turn(struct io_uring *ring, unsigned wait)
+{
+	struct io_uring_cqe *ready[64], done[64];
+	unsigned count;
+	int res =
+		wait ? io_uring_submit_and_wait(ring, wait) : io_uring_submit_and_get_events(ring);
+
+	if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY)
+		return res;
+	do {
+		/* Handlers submit; their places in the queue must be free again,
+		 * or a full completion queue would wait for itself. */
+		count = io_uring_peek_batch_cqe(ring, ready, sizeof(ready) / sizeof(*ready));
+		for (unsigned i = 0; i < count; i++)
+			done[i] = *ready[i];
+		io_uring_cq_advance(ring, count);
+		for (unsigned i = 0; i < count; i++) {
+			struct op *op = io_uring_cqe_get_data(&done[i]);
+
+			if (!op)
+				continue;
+			op->in_kernel = done[i].flags & IORING_CQE_F_MORE;
+			op->done(op, done[i].res, done[i].flags);
+		}
+	} while (count);
+	return 0;
+}

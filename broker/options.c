@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - the command line of famez-server, in three dialects.
+ *
+ * Every wrong option is answered by one line. Opens nothing, changes nothing.
+ */
+#include "options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "famez/wire.h"
+
+enum {
+	OPTION_PEERS = 256,
+	OPTION_NCLIENTS,
+	OPTION_SILENT,
+	OPTION_LEAVES,
+	OPTION_DEVICE_NAMES,
+	OPTION_STALL_TIMEOUT,
+	OPTION_WORKERS,
+	OPTION_CPUS,
+	OPTION_SOCKET_MODE,
+	OPTION_SOCKET_OWNER,
+	OPTION_DAEMON,
+	OPTION_LOGFILE,
+	OPTION_LOG_FORMAT,
+	OPTION_MAILBOX,
+	OPTION_CHECK,
+	OPTION_VERSION,
+};
+
+static const char short_options[] = ":hvFp:S:m:M:l:n:";
+
+static const struct option long_options[] = {
+	{"help", no_argument, NULL, 'h'},
+	{"verbose", optional_argument, NULL, 'v'},
+	{"foreground", no_argument, NULL, 'F'},
+	{"pidfile", required_argument, NULL, 'p'},
+	{"socketpath", required_argument, NULL, 'S'},
+	{"shm-path", required_argument, NULL, 'm'},
+	{"shm-name", required_argument, NULL, 'M'},
+	{"size", required_argument, NULL, 'l'},
+	{"vectors", required_argument, NULL, 'n'},
+	{"peers", required_argument, NULL, OPTION_PEERS},
+	{"nClients", required_argument, NULL, OPTION_NCLIENTS},
+	{"silent", no_argument, NULL, OPTION_SILENT},
+	{"leaves", required_argument, NULL, OPTION_LEAVES},
+	{"device-names", required_argument, NULL, OPTION_DEVICE_NAMES},
+	{"stall-timeout", required_argument, NULL, OPTION_STALL_TIMEOUT},
+	{"workers", required_argument, NULL, OPTION_WORKERS},
+	{"cpus", required_argument, NULL, OPTION_CPUS},
+	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
+	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
+	{"daemon", no_argument, NULL, OPTION_DAEMON},
+	{"logfile", required_argument, NULL, OPTION_LOGFILE},
+	{"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+	{"mailbox", required_argument, NULL, OPTION_MAILBOX},
+	{"check", no_argument, NULL, OPTION_CHECK},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{NULL, 0, NULL, 0},
+};
+
+const char *options_help(void)
+{
+	return "famez-server - introduces the virtual machines of an ivshmem fabric to each other\n"
+	       "\n"
+	       "usage: famez-server [OPTION ...]\n"
+	       "\n"
+	       "fabric    -n, --vectors N        doorbells of each peer, 1..2048 (4)\n"
+	       "              --peers N          most peers at once (1000)\n"
+	       "              --nClients N       --peers N, and N+2 vectors unless -n is given\n"
+	       "              --silent           the server is no peer itself; IDs start at 0\n"
+	       "              --leaves WHO       who is told leaves: auto, always, never (auto)\n"
+	       "              --device-names L   executables that are devices (qemu-*,kvm)\n"
+	       "              --stall-timeout S  drop who reads nothing for S seconds (0: never)\n"
+	       "memory    -l, --size SIZE        bytes, K, M or G, to a power of two (64M)\n"
+	       "          -M, --shm-name NAME    a POSIX object      (default: a sealed memfd)\n"
+	       "          -m, --shm-path PATH    a file, or an unnamed one in that folder\n"
+	       "              --mailbox WHERE    NAME or PATH: as -M or as -m\n"
+	       "socket    -S, --socketpath PATH  (/run/famez.sock, $XDG_RUNTIME_DIR/famez.sock)\n"
+	       "              --socket-mode M    octal, such as 0660\n"
+	       "              --socket-owner O   USER, USER:GROUP or :GROUP\n"
+	       "threads       --workers N        (one per CPU)\n"
+	       "              --cpus LIST        such as 0,2-3: one worker bound to each in turn\n"
+	       "life      -F, --foreground       the default; --daemon: to the background\n"
+	       "          -p, --pidfile FILE\n"
+	       "              --logfile FILE     (standard error)  --log-format text|json\n"
+	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
+	       "              --check            print what it would need, and exit\n"
+	       "          -h, --help             --version\n"
+	       "\n"
+	       "Called as ivshmem-server: -n 1 -l 4M -M ivshmem -S /tmp/ivshmem_socket\n"
+	       "--silent --daemon -p /var/run/ivshmem-server.pid. See famez-server(8).\n";
+}
+
+int options_parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	unsigned long long value;
+	const char *unit;
+	unsigned shift = 0;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno == ERANGE)
+		return -ERANGE;
+	if (*end && *end != 'B') {
+		unit = strchr(units, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end);
+		if (!unit)
+			return -EINVAL;
+		shift = 10 * (unsigned)(unit - units + 1);
+		end++;
+		if (end[0] == 'i' && end[1] == 'B')
+			end++;
+	}
+	if (*end == 'B')
+		end++;
+	if (*end)
+		return -EINVAL;
+	if (value > (UINT64_C(1) << 63) >> shift)
+		return -ERANGE;
+	*bytes = value << shift;
+	return 0;
+}
+
+static int parse_number(const char *text, uint64_t max, uint64_t *value)
+{
+	unsigned long long v;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (*end)
+		return -EINVAL;
+	if (errno == ERANGE || v > max)
+		return -ERANGE;
+	*value = v;
+	return 0;
+}
+
+int options_parse_cpus(const char *text, cpu_set_t *cpus)
+{
+	CPU_ZERO(cpus);
+	for (;;) {
+		unsigned long first, last;
+		char *end;
+
+		if (*text < '0' || *text > '9')
+			return -EINVAL;
+		errno = 0;
+		first = last = strtoul(text, &end, 10);
+		if (*end == '-') {
+			text = end + 1;
+			if (*text < '0' || *text > '9')
+				return -EINVAL;
+			last = strtoul(text, &end, 10);
+		}
+		if (errno || last >= CPU_SETSIZE)
+			return -ERANGE;
+		if (last < first)
+			return -EINVAL;
+		for (; first <= last; first++)
+			CPU_SET(first, cpus);
+		if (!*end)
+			return 0;
+		if (*end != ',')
+			return -EINVAL;
+		text = end + 1;
+	}
+}
+
+int options_parse_owner(const char *text, uid_t *uid, gid_t *gid)
+{
+	const char *colon = strchr(text, ':');
+	size_t bytes = colon ? (size_t)(colon - text) : strlen(text);
+	char user[64];
+	uint64_t number;
+
+	*uid = (uid_t)-1;
+	*gid = (gid_t)-1;
+	if (bytes >= sizeof(user) || (!bytes && !colon))
+		return -EINVAL;
+	memcpy(user, text, bytes);
+	user[bytes] = '\0';
+	if (bytes) {
+		const struct passwd *entry = getpwnam(user);
+
+		if (entry)
+			*uid = entry->pw_uid;
+		else if (parse_number(user, UINT32_MAX - 1, &number) == 0)
+			*uid = (uid_t)number;
+		else
+			return -EINVAL;
+	}
+	if (colon && colon[1]) {
+		const struct group *entry = getgrnam(colon + 1);
+
+		if (entry)
+			*gid = entry->gr_gid;
+		else if (parse_number(colon + 1, UINT32_MAX - 1, &number) == 0)
+			*gid = (gid_t)number;
+		else
+			return -EINVAL;
+	} else if (colon) {
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int wrong(struct why *why, const char *option, const char *value, const char *right)
+{
+	return why_fail(why, -EINVAL, "%s: \"%.64s\" won't do; want %s", option, value, right);
+}
+
+static int take_number(struct why *why, const char *option, const char *text, uint64_t min,
+	uint64_t max, uint64_t *value)
+{
+	int err = parse_number(text, max, value);
+
+	if (!err && *value >= min)
+		return 0;
+	return why_fail(why, -EINVAL, "%s: \"%.64s\" won't do; want a number from %llu to %llu",
+		option, text, (unsigned long long)min, (unsigned long long)max);
+}
+
+static int take_size(struct options *o, const char *text, struct why *why)
+{
+	uint64_t bytes;
+	int err = options_parse_size(text, &bytes);
+
+	if (err == -EINVAL || (!err && bytes == 0))
+		return wrong(why, "--size", text, "bytes, or a number with K, M or G, such as 4M");
+	if (err || !memory_round(bytes))
+		return wrong(why, "--size", text, "at most 1024G, which is what a guest can map");
+	o->memory_asked = bytes;
+	o->memory_bytes = memory_round(bytes);
+	return 0;
+}
+
+/* A POSIX object's name: one path component, with or without a leading slash. */
+static int take_shm(struct options *o, const char *option, const char *name, struct why *why)
+{
+	const char *bare = name[0] == '/' ? name + 1 : name;
+
+	if (!*bare || strchr(bare, '/') || strcmp(bare, ".") == 0 || strcmp(bare, "..") == 0 ||
+		strlen(bare) > 250)
+		return wrong(why, option, name, "a name without slashes, such as ivshmem");
+	o->memory = MEMORY_SHM;
+	o->memory_name = name;
+	return 0;
+}
+
+static int take_path(struct options *o, const char *option, const char *path, struct why *why)
+{
+	if (!*path || strlen(path) > 4000)
+		return wrong(why, option, path, "the path of a file or of a folder");
+	o->memory = MEMORY_PATH;
+	o->memory_name = path;
+	return 0;
+}
+
+static void set_defaults(struct options *o, const char *name)
+{
+	const char *base = strrchr(name, '/');
+
+	*o = (struct options){
+		.peers_default = 1000,
+		.vectors = 4,
+		.device_names = "qemu-*,kvm",
+		.memory_asked = UINT64_C(64) << 20,
+		.memory_bytes = UINT64_C(64) << 20,
+		.socket_mode = -1,
+	};
+	base = base ? base + 1 : name;
+	if (strcmp(base, "ivshmem-server") != 0)
+		return;
+	/* QEMU contrib/ivshmem-server/main.c, DEFAULT_*; it never says no, so as many
+	 * peers as there are IDs. */
+	o->peers_default = FAMEZ_WIRE_ID_MAX + 1;
+	o->vectors = 1;
+	o->memory = MEMORY_SHM;
+	o->memory_name = "ivshmem";
+	o->memory_asked = o->memory_bytes = UINT64_C(4) << 20;
+	o->socket_path = "/tmp/ivshmem_socket";
+	o->pidfile = "/var/run/ivshmem-server.pid";
+	o->silent = true;
+	o->daemon = true;
+}
+
+static int take_option(
+	struct options *o, int option, const char *value, bool *vectors_given, struct why *why)
+{
+	uint64_t number = 0;
+	unsigned mode_digits;
+	uid_t uid;
+	gid_t gid;
+	int err = 0;
+
+	switch (option) {
+	case 'h':
+		o->help = true;
+		break;
+	case 'v':
+		if (value)
+			err = take_number(why, "--verbose", value, 0, 9, &number);
+		o->verbose = value ? (unsigned)number : o->verbose + 1;
+		break;
+	case 'F':
+		o->daemon = false;
+		break;
+	case 'p':
+		o->pidfile = value;
+		if (!*value)
+			err = wrong(why, "--pidfile", value, "the path of a file");
+		break;
+	case 'S':
+		o->socket_path = value;
+		if (!*value)
+			err = wrong(why, "--socketpath", value, "the path of a socket");
+		break;
+	case 'm':
+		err = take_path(o, "--shm-path", value, why);
+		break;
+	case 'M':
+		err = take_shm(o, "--shm-name", value, why);
+		break;
+	case 'l':
+		err = take_size(o, value, why);
+		break;
+	case 'n':
+		err = take_number(why, "--vectors", value, 1, FAMEZ_WIRE_VECTORS_MAX, &number);
+		o->vectors = (uint16_t)number;
+		*vectors_given = true;
+		break;
+	case OPTION_PEERS:
+		err = take_number(why, "--peers", value, 1, FAMEZ_WIRE_ID_MAX + 1, &number);
+		o->peers = (uint32_t)number;
+		break;
+	case OPTION_NCLIENTS:
+		err = take_number(why, "--nClients", value, 1, FAMEZ_WIRE_VECTORS_MAX - 2, &number);
+		o->peers = (uint32_t)number;
+		if (!*vectors_given)
+			o->vectors = (uint16_t)(number + 2);
+		break;
+	case OPTION_SILENT:
+		o->silent = true;
+		break;
+	case OPTION_LEAVES:
+		if (strcmp(value, "auto") == 0)
+			o->leaves = LEAVES_AUTO;
+		else if (strcmp(value, "always") == 0)
+			o->leaves = LEAVES_ALWAYS;
+		else if (strcmp(value, "never") == 0)
+			o->leaves = LEAVES_NEVER;
+		else
+			err = wrong(why, "--leaves", value, "auto, always or never");
+		break;
+	case OPTION_DEVICE_NAMES:
+		o->device_names = value;
+		if (!*value || strchr(value, '/'))
+			err = wrong(why, "--device-names", value,
+				"patterns of file names without slashes, such as qemu-*,kvm");
+		break;
+	case OPTION_STALL_TIMEOUT:
+		err = take_number(why, "--stall-timeout", value, 0, 86400, &number);
+		o->stall_timeout_s = (uint32_t)number;
+		break;
+	case OPTION_WORKERS:
+		err = take_number(why, "--workers", value, 1, 256, &number);
+		o->workers = (uint16_t)number;
+		break;
+	case OPTION_CPUS:
+		if (options_parse_cpus(value, &o->cpus))
+			err = wrong(why, "--cpus", value, "numbers and ranges, such as 0,2-3");
+		o->pin = true;
+		break;
+	case OPTION_SOCKET_MODE:
+		mode_digits = (unsigned)strspn(value, "01234567");
+		if (!mode_digits || value[mode_digits] || strtoul(value, NULL, 8) > 0777)
+			err = wrong(why, "--socket-mode", value, "an octal mode from 0 to 0777");
+		else
+			o->socket_mode = (int)strtoul(value, NULL, 8);
+		break;
+	case OPTION_SOCKET_OWNER:
+		o->socket_owner = value;
+		if (options_parse_owner(value, &uid, &gid))
+			err = wrong(why, "--socket-owner", value,
+				"USER, USER:GROUP or :GROUP that this system knows");
+		break;
+	case OPTION_DAEMON:
+		o->daemon = true;
+		break;
+	case OPTION_LOGFILE:
+		o->logfile = value;
+		if (!*value)
+			err = wrong(why, "--logfile", value, "the path of a file");
+		break;
+	case OPTION_LOG_FORMAT:
+		if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
+			err = wrong(why, "--log-format", value, "text or json");
+		o->log_json = strcmp(value, "json") == 0;
+		break;
+	case OPTION_MAILBOX:
+		/* FAME-Z's: a bare name is an object in /dev/shm. */
+		err = *value && !strchr(value, '/') ? take_shm(o, "--mailbox", value, why)
+						    : take_path(o, "--mailbox", value, why);
+		break;
+	case OPTION_CHECK:
+		o->check = true;
+		break;
+	case OPTION_VERSION:
+		o->version = true;
+		break;
+	default:
+		assert(!"an option in the table that nobody takes");
+	}
+	return err;
+}
+
+/* What only holds between options. */
+static int check_together(const struct options *o, struct why *why)
+{
+	/* Not silent, ID 0 is unused and the server's ID follows the peers'. */
+	uint32_t most = o->silent ? FAMEZ_WIRE_ID_MAX + 1 : FAMEZ_WIRE_ID_MAX - 1;
+
+	if (o->peers > most)
+		return why_fail(why, -EINVAL,
+			"--peers: %u won't do; want at most %u, as IDs have 16 bits and the server "
+			"takes one (65536 with --silent)",
+			o->peers, most);
+	return 0;
+}
+
+int options_parse(struct options *o, int argc, char **argv, struct why *why)
+{
+	bool vectors_given = false;
+	int option, err;
+
+	set_defaults(o, argc > 0 ? argv[0] : "famez-server");
+	opterr = 0;
+	optind = 0; /* getopt(3): start anew */
+	while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+		const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+
+		if (option == ':')
+			return why_fail(why, -EINVAL, "%.64s: wants a value; see --help", word);
+		if (option == '?' && optopt && optopt < 256)
+			return why_fail(why, -EINVAL, "-%c: no such option; see --help", optopt);
+		if (option == '?')
+			return why_fail(why, -EINVAL,
+				"%.64s: no such option, or it takes no value; see --help", word);
+		err = take_option(o, option, optarg, &vectors_given, why);
+		if (err)
+			return err;
+	}
+	if (optind < argc)
+		return why_fail(why, -EINVAL, "\"%.64s\": only options are taken; see --help",
+			argv[optind]);
+	return check_together(o, why);
+}

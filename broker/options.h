@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.h - the command line of famez-server, in three dialects.
+ *
+ * QEMU's ivshmem-server's short options, FAME-Z's long names, and ours; man page
+ * famez-server(8) has the table. Called as `ivshmem-server` the program takes that
+ * one's defaults. Parsing touches no file and no global state.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "memory.h"
+#include "why.h"
+
+enum options_leaves { LEAVES_AUTO, LEAVES_ALWAYS, LEAVES_NEVER };
+
+struct options {
+	/* fabric */
+	uint32_t peers; /* at most so many at once; 0: as many as fit, up to peers_default */
+	uint32_t peers_default;
+	uint16_t vectors; /* of every peer */
+	bool silent;      /* the server is no peer; IDs start at 0 */
+	enum options_leaves leaves;
+	const char *device_names; /* comma-separated patterns */
+	uint32_t stall_timeout_s; /* 0: never */
+	/* memory */
+	enum memory_kind memory;
+	const char *memory_name;
+	uint64_t memory_asked; /* bytes as given */
+	uint64_t memory_bytes; /* rounded up to a power of two */
+	/* socket */
+	const char *socket_path;  /* NULL: options_socket_default() */
+	int socket_mode;          /* -1: as the umask has it */
+	const char *socket_owner; /* USER[:GROUP], NULL: not changed */
+	/* threads */
+	uint16_t workers; /* 0: one per CPU */
+	bool pin;
+	cpu_set_t cpus; /* if `pin` */
+	/* life */
+	bool daemon;
+	const char *pidfile; /* NULL: none */
+	const char *logfile; /* NULL: standard error */
+	bool log_json;
+	unsigned verbose;
+	bool check;   /* print the budget and exit */
+	bool help;    /* print the help and exit */
+	bool version; /* print the version and exit */
+};
+
+/**
+ * options_parse() - fill in @o from the command line; strings stay in @argv.
+ * Returns 0 or -EINVAL with one line in @why.
+ */
+int options_parse(struct options *o, int argc, char **argv, struct why *why);
+
+/** options_help() - the help text; fits a screen. */
+const char *options_help(void);
+
+/**
+ * options_parse_size() - "4096", "64K", "4M", "1G" (powers of 1024; an optional B or iB
+ * after them). Returns 0, -EINVAL, or -ERANGE beyond 2^63.
+ */
+int options_parse_size(const char *text, uint64_t *bytes);
+
+/** options_parse_cpus() - "0,2-3". Returns 0, -EINVAL, or -ERANGE. */
+int options_parse_cpus(const char *text, cpu_set_t *cpus);
+
+/** options_parse_owner() - "user", "user:group", ":group", names or numbers. 0 or -EINVAL. */
+int options_parse_owner(const char *text, uid_t *uid, gid_t *gid);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * own_bell.c - the server's own doorbells: it is a peer too, and is rung.
+ *
+ * Vector v belongs to worker v modulo workers. Never touches sockets.
+ */
+#include "own_bell.h"
+
+#include <poll.h>
+
+static void arm(struct own_bell *bell);
+
+static void on_rung(struct op *op, int res, uint32_t flags)
+{
+	struct own_bell *bell = container_of(op, struct own_bell, op);
+	const struct worker_shared *shared = bell->worker->shared;
+
+	(void)flags;
+	if (res < 0)
+		return; /* the ring is being destroyed */
+	/* None, if a peer was faster: then it was not for us. */
+	shared->report->rung[bell->vector] +=
+		bells_take(bells_fd(shared->bells, shared->server_id, bell->vector));
+	arm(bell);
+}
+
+static void arm(struct own_bell *bell)
+{
+	const struct worker_shared *shared = bell->worker->shared;
+	struct io_uring_sqe *sqe = ring_sqe(&bell->worker->ring);
+
+	io_uring_prep_poll_add(
+		sqe, bells_fd(shared->bells, shared->server_id, bell->vector), POLLIN);
+	op_arm(&bell->op, sqe, on_rung);
+}
+
+void own_bells_arm(struct worker *w)
+{
+	if (!w->shared->own_bells)
+		return;
+	for (uint32_t v = w->nth; v < w->shared->vectors; v += w->shared->workers) {
+		struct own_bell *bell = &w->shared->own_bells[v];
+
+		*bell = (struct own_bell){.worker = w, .vector = (uint16_t)v};
+		arm(bell);
+	}
+}

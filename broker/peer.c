@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peer.c - one client being served: told what is due, watched, let go.
+ *
+ * What to tell comes from the view; here it is put into messages and sent. Knows
+ * nothing of how IDs are given out.
+ */
+#include "peer.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <string.h>
+
+#include "famez/wire.h"
+#include "log.h"
+#include "sys.h"
+
+/* A message in an unread socket takes at least so many bytes of its buffer (768 were
+ * seen): what divides SIOCOUTQ into an upper bound of messages. At a wake-up the last
+ * one is accounted but for a rest, so less than one counts as none. */
+#define UNREAD_BYTES_MIN 512
+
+static int unread_bytes(const struct peer *p)
+{
+	int bytes = 0;
+
+	/* Can't be asked: taken for full, so nothing is sent that might hurt. */
+	return sys_ioctl_int(p->sock, SIOCOUTQ, &bytes) < 0 ? INT32_MAX : bytes;
+}
+
+/* Descriptors on their way to an account's process that it does not show as its own
+ * yet: unread in its sockets, or granted and not sent. */
+static uint32_t in_flight(void *argument)
+{
+	const struct account *account = argument;
+	const struct peer *p;
+	uint32_t count = 0;
+
+	TAILQ_FOREACH(p, &account->peers, siblings)
+	{
+		if (p->state != PEER_SERVED)
+			continue;
+		count += (uint32_t)unread_bytes(p) / UNREAD_BYTES_MIN + p->view.room;
+		if (p->view.telling != ROSTER_NOBODY)
+			count += p->client.vectors - p->view.vector;
+	}
+	return count;
+}
+
+static bool take_room(struct peer *p, uint32_t descriptors)
+{
+	return process_take(
+		&p->account->process, descriptors, worker_now_ns(), in_flight, p->account);
+}
+
+/* The account of a device's process; there is one for every peer, so one is free. */
+static struct account *account_of(struct worker *w, pid_t pid)
+{
+	struct account *unused = NULL;
+
+	for (uint32_t i = 0; i < w->accounts_used; i++) {
+		struct account *a = &w->accounts[i];
+
+		if (TAILQ_EMPTY(&a->peers))
+			unused = a;
+		else if (a->process.pid == pid)
+			return a;
+	}
+	if (!unused) {
+		assert(w->accounts_used < w->shared->ids_max);
+		unused = &w->accounts[w->accounts_used++];
+		TAILQ_INIT(&unused->peers);
+	}
+	process_open(&unused->process, pid);
+	return unused;
+}
+
+/* The peer is closing: once the kernel holds nothing of it, it is gone. */
+static void settle(struct peer *p)
+{
+	struct worker *w = p->worker;
+	struct message gone = {
+		.kind = MESSAGE_GONE,
+		.reason = p->reason,
+		.id = p->client.id,
+		.error = p->error,
+	};
+
+	assert(p->state == PEER_CLOSING);
+	if (p->receive.in_kernel || p->writable.in_kernel || p->chained)
+		return;
+	(void)close(p->sock);
+	if (p->account)
+		TAILQ_REMOVE(&p->account->peers, p, siblings);
+	p->account = NULL;
+	p->sock = -1;
+	p->state = PEER_FREE;
+	worker_say(w, &gone);
+}
+
+static void disarm_writable(struct peer *p)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!p->writable.in_kernel)
+		return;
+	sqe = ring_sqe(&p->worker->ring);
+	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&p->writable);
+	io_uring_sqe_set_data(sqe, NULL);
+}
+
+void peer_drop(struct peer *p, enum gone_reason reason, int error)
+{
+	assert(p->state == PEER_SERVED);
+	p->state = PEER_CLOSING;
+	p->reason = (uint8_t)reason;
+	p->error = error;
+	p->wait = WAIT_NOT;
+	worker_move(p->worker, p, PLACE_NOWHERE);
+	/* Ends `receive`; what was sent before can still be read. */
+	(void)shutdown(p->sock, SHUT_RDWR);
+	disarm_writable(p);
+	settle(p);
+}
+
+static void on_received(struct op *op, int res, uint32_t flags)
+{
+	struct peer *p = container_of(op, struct peer, receive);
+
+	(void)flags;
+	assert(p->state != PEER_FREE);
+	if (p->state == PEER_CLOSING)
+		settle(p);
+	else if (res == 0 || res == -ECONNRESET)
+		peer_drop(p, GONE_CLOSED, 0);
+	else if (res > 0)
+		peer_drop(p, GONE_SPOKE, 0);
+	else
+		peer_drop(p, GONE_ERROR, -res);
+}
+
+static void arm_receive(struct peer *p)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&p->worker->ring);
+
+	/* No control buffer: descriptors that it may send us are closed by the kernel. */
+	io_uring_prep_recv(sqe, p->sock, p->received, sizeof(p->received), 0);
+	op_arm(&p->receive, sqe, on_received);
+}
+
+static void on_writable(struct op *op, int res, uint32_t flags);
+
+/* WAIT_ROOM is a level: one look is enough. WAIT_EMPTY has no level of its own, so we
+ * are called at every message that the client reads (a multishot poll tells edges);
+ * at most as often as messages fit its socket. */
+static void arm_writable(struct peer *p)
+{
+	struct io_uring_sqe *sqe;
+
+	if (p->writable.in_kernel)
+		return; /* an earlier one is being removed; its end arms anew */
+	sqe = ring_sqe(&p->worker->ring);
+	if (p->wait == WAIT_EMPTY)
+		io_uring_prep_poll_multishot(sqe, p->sock, POLLOUT);
+	else
+		io_uring_prep_poll_add(sqe, p->sock, POLLOUT);
+	op_arm(&p->writable, sqe, on_writable);
+}
+
+static void block(struct peer *p, enum peer_wait wait)
+{
+	p->wait = (uint8_t)wait;
+	worker_move(p->worker, p, PLACE_BLOCKED);
+	arm_writable(p);
+	if (p->worker->shared->stall_ns) {
+		p->stalled_ns = worker_now_ns();
+		p->unread_bytes = unread_bytes(p);
+		worker_watch_stalls(p->worker);
+	}
+}
+
+static void on_writable(struct op *op, int res, uint32_t flags)
+{
+	struct peer *p = container_of(op, struct peer, writable);
+
+	(void)flags;
+	assert(p->state != PEER_FREE);
+	if (p->state == PEER_CLOSING) {
+		settle(p);
+		return;
+	}
+	if (p->wait == WAIT_NOT)
+		return; /* the end of one that was removed */
+	if (p->wait == WAIT_EMPTY ? unread_bytes(p) >= UNREAD_BYTES_MIN : res < 0) {
+		arm_writable(p);
+		return;
+	}
+	if (p->wait == WAIT_EMPTY)
+		p->leave_unread = false;
+	p->wait = WAIT_NOT;
+	disarm_writable(p);
+	worker_move(p->worker, p, p->announced ? PLACE_READY : PLACE_OPENING);
+}
+
+void peer_check_stall(struct peer *p, uint64_t now_ns)
+{
+	int unread = unread_bytes(p);
+
+	assert(p->place == PLACE_BLOCKED);
+	if (unread < p->unread_bytes) {
+		p->unread_bytes = unread;
+		p->stalled_ns = now_ns;
+	} else if (now_ns - p->stalled_ns >= p->worker->shared->stall_ns) {
+		peer_drop(p, GONE_STALLED, 0);
+	}
+}
+
+/* A chain has come to its end: its first @count notices are in the socket, and if that
+ * is not all of them, @res says why. */
+static void on_told(struct peer *p, unsigned count, int res)
+{
+	struct worker *w = p->worker;
+	bool all = res == FAMEZ_WIRE_BYTES;
+
+	w->chains--;
+	w->notices += count;
+	p->sent += count;
+	p->chained = false;
+	if (p->state == PEER_CLOSING) {
+		settle(p);
+		return;
+	}
+	view_commit(&p->view, &p->client, &w->roster, count);
+	if (!p->announced && view_opened(&p->view)) {
+		struct message opened = {.kind = MESSAGE_OPENED, .id = p->client.id};
+
+		p->announced = true;
+		worker_say(w, &opened);
+	}
+	if (all) {
+		w->retry_ns = 0;
+		worker_move(w, p,
+			p->last_due    ? PLACE_IDLE
+			: p->announced ? PLACE_READY
+				       : PLACE_OPENING);
+		return;
+	}
+	p->leave_unread = false; /* the leave was the last of the chain */
+	switch (-res) {
+	case EAGAIN:
+		block(p, WAIT_ROOM);
+		return;
+	case ETOOMANYREFS: /* unix(7): too many descriptors in flight */
+	case ENOBUFS:
+	case ENOMEM:
+	case EINTR:
+		log_event(retry, LOG_NUMBER("id", p->client.id), LOG_TEXT("error", strerror(-res)));
+		worker_move(w, p, PLACE_RETRY);
+		worker_retry_soon(w);
+		return;
+	case EPIPE:
+	case ECONNRESET:
+		peer_drop(p, GONE_CLOSED, 0);
+		return;
+	default:
+		peer_drop(p, GONE_ERROR, res < 0 ? -res : EIO);
+	}
+}
+
+static void on_sent(struct op *op, int res, uint32_t flags)
+{
+	struct send *s = container_of(op, struct send, op);
+
+	(void)flags;
+	/* One completion a chain: the last notice's, or the first that failed. Those
+	 * behind a failed one are cancelled unseen. */
+	res = sys_sendmsg_result(res);
+	on_told(s->peer, s->nth + (res == FAMEZ_WIRE_BYTES), res);
+}
+
+static void fill(struct send *s, const struct peer *p, const struct notice *n)
+{
+	const struct worker_shared *shared = p->worker->shared;
+	struct cmsghdr *control;
+	int64_t word = n->id;
+	int fd = -1;
+
+	switch (n->kind) {
+	case NOTICE_VERSION:
+		word = FAMEZ_WIRE_VERSION;
+		break;
+	case NOTICE_MEMORY:
+		word = FAMEZ_WIRE_MEMORY;
+		fd = shared->memory_fd;
+		break;
+	case NOTICE_VECTOR:
+		fd = bells_fd(shared->bells, n->id, n->vector);
+		break;
+	case NOTICE_ID:
+	case NOTICE_LEAVE:
+		break;
+	}
+	s->word = (int64_t)htole64((uint64_t)word);
+	s->io = (struct iovec){.iov_base = &s->word, .iov_len = sizeof(s->word)};
+	s->header = (struct msghdr){.msg_iov = &s->io, .msg_iovlen = 1};
+	if (fd < 0)
+		return;
+	s->header.msg_control = &s->control;
+	s->header.msg_controllen = sizeof(s->control.bytes);
+	control = CMSG_FIRSTHDR(&s->header);
+	control->cmsg_level = SOL_SOCKET;
+	control->cmsg_type = SCM_RIGHTS;
+	control->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(control), &fd, sizeof(fd));
+}
+
+/* A device is told of one peer more, or is not: decided before its first vector. */
+static void make_room(struct peer *p)
+{
+	uint32_t wanted = view_room_wanted(&p->view, &p->client) - p->view.room;
+	const struct worker *w = p->worker;
+
+	if (take_room(p, wanted)) {
+		view_grant(&p->view, wanted);
+		return;
+	}
+	view_hold_back(&p->view, &p->client, &w->roster);
+	if (p->told_held_back)
+		return;
+	p->told_held_back = true;
+	log_event(held_back, LOG_NUMBER("id", p->client.id), LOG_NUMBER("pid", (uint32_t)p->pid),
+		LOG_NUMBER("limit", p->account->process.limit),
+		LOG_NUMBER("used", p->account->process.used),
+		LOG_TEXT("hint", "raise the limit of open files of this process"));
+}
+
+unsigned peer_tell(struct peer *p, unsigned most)
+{
+	struct worker *w = p->worker;
+	struct view ahead = p->view;
+	unsigned count = 0;
+	bool due = true, leave = false;
+
+	assert(p->state == PEER_SERVED);
+	assert(most > 0 && w->sends_used + most <= WORKER_SENDS);
+	while (due && !leave && count < most) {
+		struct send *s = &w->sends[w->sends_used + count];
+		struct notice n;
+
+		switch (view_next(&ahead, &p->client, &w->roster, &n)) {
+		case VIEW_NOTHING:
+			due = false;
+			break;
+		case VIEW_WANTS_ROOM:
+			/* First what comes before it, so that the view stands there. */
+			if (count) {
+				most = count;
+				break;
+			}
+			p->view.told = ahead.told;
+			make_room(p);
+			ahead = p->view;
+			break;
+		case VIEW_NOTICE:
+			if (p->leave_unread) {
+				if (unread_bytes(p) >= UNREAD_BYTES_MIN) {
+					block(p, WAIT_EMPTY);
+					return 0;
+				}
+				p->leave_unread = false;
+			}
+			fill(s, p, &n);
+			s->peer = p;
+			s->nth = (uint16_t)count++;
+			/* FAME-Z's clients want 8 bytes a read: a leave has no
+			 * descriptor that would part it from what follows. */
+			leave = n.kind == NOTICE_LEAVE;
+			break;
+		}
+	}
+	if (!count) {
+		p->view.told = ahead.told;
+		worker_move(w, p, PLACE_IDLE);
+		return 0;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct send *s = &w->sends[w->sends_used + i];
+		struct io_uring_sqe *sqe = ring_sqe(&w->ring);
+
+		sys_prep_sendmsg(sqe, p->sock, &s->header, MSG_DONTWAIT | MSG_NOSIGNAL);
+		op_arm(&s->op, sqe, on_sent);
+		if (i + 1 < count)
+			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+	}
+	p->chained = true;
+	p->last_due = !due;
+	p->leave_unread = leave;
+	w->sends_used += count;
+	w->chains++;
+	worker_move(w, p, PLACE_NOWHERE);
+	return count;
+}
+
+static void refuse(const struct peer *p)
+{
+	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
+
+	/* An empty socket takes it; a client that is gone need not know. */
+	(void)send(p->sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void peer_adopt(struct worker *w, const struct message *m)
+{
+	const struct worker_shared *shared = w->shared;
+	struct peer *p = &shared->peers[m->id];
+
+	assert(p->state == PEER_FREE);
+	*p = (struct peer){
+		.state = PEER_SERVED,
+		.device = m->device,
+		.sock = m->sock,
+		.pid = m->pid,
+		.worker = w,
+		.client =
+			{
+				.id = m->id,
+				.vectors = shared->vectors,
+				.leaves = shared->leaves_always ||
+					  (!shared->leaves_never && !m->device),
+				.guarded = m->device,
+				.held = &shared->held[m->id * VIEW_HELD_WORDS(shared->ids_max)],
+			},
+	};
+	view_open(&p->view, &p->client, &w->roster);
+	if (m->device) {
+		p->account = account_of(w, m->pid);
+		TAILQ_INSERT_TAIL(&p->account->peers, p, siblings);
+		if (!take_room(p, shared->vectors)) {
+			refuse(p);
+			peer_drop(p, GONE_DESCRIPTORS, 0);
+			return;
+		}
+		view_grant(&p->view, shared->vectors);
+	}
+	arm_receive(p);
+	worker_move(w, p, PLACE_OPENING);
+}
+
+void peer_report(const struct peer *p, struct report_peer *line)
+{
+	static const uint8_t states[PLACES] = {
+		[PLACE_NOWHERE] = REPORT_CLOSING,
+		[PLACE_OPENING] = REPORT_OPENING,
+		[PLACE_READY] = REPORT_BEHIND,
+		[PLACE_IDLE] = REPORT_CURRENT,
+		[PLACE_BLOCKED] = REPORT_BLOCKED,
+		[PLACE_RETRY] = REPORT_RETRY,
+	};
+
+	*line = (struct report_peer){
+		.filled = true,
+		.device = p->device,
+		.state = states[p->place],
+		.worker = p->worker->nth,
+		.held_back = p->view.held_back,
+		.pid = p->pid,
+		.cursor = p->view.told,
+		.end = p->worker->roster.end,
+		.sent = p->sent,
+	};
+}

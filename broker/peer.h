@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peer.h - one client being served: told what is due, watched, let go.
+ *
+ *      adopt ──▶ SERVED ──drop──▶ CLOSING ──no operation in the kernel──▶ FREE
+ *
+ * All of it runs in the worker that serves the peer. Whatever a client does costs
+ * that client: a full socket parks its cursor, a word from it ends its membership.
+ */
+#ifndef PEER_H
+#define PEER_H
+
+#include "worker.h"
+
+/** peer_adopt() - a MESSAGE_ADOPT; the socket is ours from here on, whatever happens. */
+void peer_adopt(struct worker *w, const struct message *m);
+
+/**
+ * peer_tell() - put what is due into the ring, at most @most notices, as one chain.
+ * Returns how many; with 0 the peer has moved to where it waits.
+ */
+unsigned peer_tell(struct peer *p, unsigned most);
+
+/** peer_drop() - let go of it; says MESSAGE_GONE once its socket is closed. */
+void peer_drop(struct peer *p, enum gone_reason reason, int error);
+
+/** peer_check_stall() - drop it if it has read nothing for too long. */
+void peer_check_stall(struct peer *p, uint64_t now_ns);
+
+/** peer_report() - fill in its line. */
+void peer_report(const struct peer *p, struct report_peer *line);
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * registrar.c - the thread that listens, gives out IDs and orders joins and leaves.
+ *
+ * Never sends to a client that was let in, never waits for one.
+ */
+#include "registrar.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+#include "famez/wire.h"
+#include "log.h"
+#include "sys.h"
+
+/* Newcomers accepted in one turn, so that those who leave are heard in between. */
+#define ACCEPT_BATCH 64
+
+/* After accept(2) failed for want of something, how long until the next try. */
+#define ACCEPT_PAUSE_NS 20000000
+
+static bool room_for_an_event(const struct registrar *r)
+{
+	for (uint16_t w = 0; w < r->workers_count; w++)
+		if (message_queue_room(&r->workers[w].inbox) < MESSAGE_ROOM_MIN)
+			return false;
+	return true;
+}
+
+static void tell_all(struct registrar *r, const struct message *m)
+{
+	for (uint16_t w = 0; w < r->workers_count; w++)
+		worker_tell(&r->workers[w], m);
+}
+
+static struct seat *seat_of(struct registrar *r, uint32_t id)
+{
+	return &r->seats[id - r->first_id];
+}
+
+/* -1 instead of the version, then the close: a silent close would leave a QEMU
+ * spinning for ever. */
+static void refuse(int sock, const struct client *c, const char *reason)
+{
+	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
+
+	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)close(sock);
+	log_event(refuse, LOG_TEXT("reason", reason), LOG_NUMBER("pid", (uint32_t)c->pid),
+		LOG_NUMBER("uid", c->uid), LOG_TEXT("exe", c->exe));
+}
+
+static void take_newcomer(struct registrar *r, int sock)
+{
+	struct intent intent;
+	struct message adopt;
+	struct client c;
+	int err;
+
+	client_identify(sock, r->device_names, &c);
+	/* The devices of one process share its descriptors, so they share a worker. */
+	intent = membership_connected(
+		&r->membership, c.device ? (uint32_t)c.pid : MEMBERSHIP_ANYWHERE);
+	if (intent.kind == INTENT_REFUSE) {
+		refuse(sock, &c, "full");
+		return;
+	}
+	err = bells_prepare(r->bells, intent.id);
+	if (err) {
+		(void)membership_gone(&r->membership, intent.id);
+		r->membership.refused++;
+		refuse(sock, &c, strerror(-err));
+		return;
+	}
+	*seat_of(r, intent.id) = (struct seat){.client = c};
+	adopt = (struct message){
+		.kind = MESSAGE_ADOPT,
+		.device = c.device,
+		.id = intent.id,
+		.sock = sock,
+		.pid = c.pid,
+	};
+	worker_tell(&r->workers[intent.worker], &adopt);
+}
+
+static void on_pause_over(struct op *op, int res, uint32_t flags)
+{
+	(void)res;
+	(void)flags;
+	container_of(op, struct registrar, pause)->accepting = true;
+}
+
+static void pause_accepting(struct registrar *r, int err)
+{
+	struct io_uring_sqe *sqe;
+
+	r->accepting = false;
+	log_event(accept, LOG_TEXT("error", strerror(err)));
+	if (r->pause.in_kernel)
+		return;
+	r->pause_time = (struct __kernel_timespec){.tv_nsec = ACCEPT_PAUSE_NS};
+	sqe = ring_sqe(&r->ring);
+	io_uring_prep_timeout(sqe, &r->pause_time, 0, 0);
+	op_arm(&r->pause, sqe, on_pause_over);
+}
+
+static void accept_some(struct registrar *r)
+{
+	for (unsigned i = 0; i < ACCEPT_BATCH && r->accepting && room_for_an_event(r); i++) {
+		int sock = sys_accept(r->listen_fd);
+
+		if (sock >= 0) {
+			take_newcomer(r, sock);
+		} else if (sock == -EAGAIN) {
+			r->accepting = false;
+		} else if (sock != -EINTR && sock != -ECONNABORTED) {
+			pause_accepting(r, -sock);
+		}
+	}
+}
+
+static void on_connecting(struct op *op, int res, uint32_t flags)
+{
+	(void)res;
+	(void)flags;
+	container_of(op, struct registrar, connecting)->accepting = true;
+}
+
+static void log_join(struct registrar *r, const struct intent *join)
+{
+	const struct client *c = &seat_of(r, join->id)->client;
+
+	log_event(join, LOG_NUMBER("id", join->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+		LOG_NUMBER("uid", c->uid), LOG_TEXT("kind", c->device ? "device" : "plain"),
+		LOG_NUMBER("worker", join->worker), LOG_TEXT("exe", c->exe));
+}
+
+static void log_gone(struct registrar *r, const struct message *m)
+{
+	const struct client *c = &seat_of(r, m->id)->client;
+
+	switch ((enum gone_reason)m->reason) {
+	case GONE_CLOSED:
+		log_event(leave, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+			LOG_TEXT("reason", "closed"));
+		return;
+	case GONE_DESCRIPTORS:
+		r->membership.refused++;
+		log_event(refuse, LOG_TEXT("reason", "descriptors"),
+			LOG_NUMBER("pid", (uint32_t)c->pid), LOG_NUMBER("uid", c->uid),
+			LOG_TEXT("exe", c->exe),
+			LOG_TEXT("hint", "raise the limit of open files of this process"));
+		return;
+	case GONE_SPOKE:
+	case GONE_STALLED:
+		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+			LOG_TEXT("reason", m->reason == GONE_SPOKE ? "spoke" : "stalled"));
+		return;
+	case GONE_ERROR:
+		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+			LOG_TEXT("reason", "error"), LOG_TEXT("error", strerror(m->error)));
+	}
+}
+
+static void finish_report(struct registrar *r)
+{
+	const struct membership *m = &r->membership;
+
+	if (--r->reports_missing)
+		return;
+	r->report->present = m->present;
+	r->report->opening = m->opening;
+	r->report->joins = m->joins;
+	r->report->leaves = m->leaves;
+	r->report->refused = m->refused;
+	if (!log_ask(report_print, r->report))
+		atomic_store(&r->report->busy, false);
+}
+
+static void take_message(struct registrar *r, const struct message *m)
+{
+	struct message change = {.id = m->id};
+	struct intent intent;
+
+	switch ((enum message_kind)m->kind) {
+	case MESSAGE_OPENED:
+		intent = membership_opened(&r->membership, m->id);
+		log_join(r, &intent);
+		change.kind = MESSAGE_JOINED;
+		tell_all(r, &change);
+		return;
+	case MESSAGE_GONE:
+		log_gone(r, m);
+		intent = membership_gone(&r->membership, m->id);
+		change.kind = MESSAGE_LEFT;
+		if (intent.kind == INTENT_LEAVE)
+			tell_all(r, &change);
+		return;
+	case MESSAGE_REPORTED:
+		finish_report(r);
+		return;
+	case MESSAGE_ADOPT:
+	case MESSAGE_JOINED:
+	case MESSAGE_LEFT:
+	case MESSAGE_REWIND:
+	case MESSAGE_REPORT:
+		assert(!"a message for a worker");
+	}
+}
+
+/* Returns whether a message was left where it is, for want of room. */
+static bool take_messages(struct registrar *r)
+{
+	struct message m;
+
+	for (uint16_t w = 0; w < r->workers_count; w++) {
+		while (!message_queue_empty(&r->workers[w].outbox)) {
+			if (!room_for_an_event(r))
+				return true;
+			if (message_queue_take(&r->workers[w].outbox, &m))
+				take_message(r, &m);
+		}
+	}
+	return false;
+}
+
+static bool messages_wait(const struct registrar *r)
+{
+	for (uint16_t w = 0; w < r->workers_count; w++)
+		if (!message_queue_empty(&r->workers[w].outbox))
+			return true;
+	return false;
+}
+
+static void start_report(struct registrar *r)
+{
+	const struct message report = {.kind = MESSAGE_REPORT};
+
+	/* The last one is not printed yet: this one would say the same. */
+	if (atomic_exchange(&r->report->busy, true))
+		return;
+	for (uint32_t id = 0; id < r->report->ids_max; id++)
+		r->report->peers[id].filled = false;
+	r->reports_missing = r->workers_count;
+	tell_all(r, &report);
+}
+
+static void take_signal(struct registrar *r, unsigned number)
+{
+	const struct message rewind = {.kind = MESSAGE_REWIND};
+
+	switch (number) {
+	case SIGTERM:
+	case SIGINT:
+		log_event(stop, LOG_TEXT("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"),
+			LOG_NUMBER("peers", r->membership.present));
+		r->stop = true;
+		return;
+	case SIGHUP:
+		log_reopen();
+		tell_all(r, &rewind);
+		return;
+	case SIGUSR1:
+		start_report(r);
+		return;
+	default:
+		return;
+	}
+}
+
+static void take_signals(struct registrar *r)
+{
+	struct signalfd_siginfo info;
+
+	while (room_for_an_event(r) && read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
+		take_signal(r, info.ssi_signo);
+}
+
+static void on_event(struct op *op, int res, uint32_t flags)
+{
+	/* The turn looks everywhere anyway. */
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
+static void arm(struct registrar *r)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!r->connecting.in_kernel && !r->accepting && !r->pause.in_kernel) {
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_poll_add(sqe, r->listen_fd, POLLIN);
+		op_arm(&r->connecting, sqe, on_connecting);
+	}
+	if (!r->signalled.in_kernel) {
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_poll_add(sqe, r->signal_fd, POLLIN);
+		op_arm(&r->signalled, sqe, on_event);
+	}
+	if (!r->woken.in_kernel) {
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_read(sqe, r->wakeup.fd, &r->wake_count, sizeof(r->wake_count), 0);
+		op_arm(&r->woken, sqe, on_event);
+	}
+}
+
+static int turn(struct registrar *r)
+{
+	bool starved, asleep;
+	int err;
+
+	/* Who leaves makes room for who comes. */
+	starved = take_messages(r);
+	take_signals(r);
+	accept_some(r);
+	if (r->stop)
+		return 0;
+	arm(r);
+	wakeup_sleep(&r->wakeup);
+	starved = starved || !room_for_an_event(r);
+	if (starved) {
+		/* The flag first, then once more the look: a worker that takes
+		 * messages after the look sees the flag. */
+		atomic_store(&r->starves, true);
+		asleep = !room_for_an_event(r);
+	} else {
+		asleep = !r->accepting && !messages_wait(r);
+	}
+	err = ring_turn(&r->ring, asleep ? 1 : 0);
+	wakeup_awake(&r->wakeup);
+	return err;
+}
+
+int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
+	uint16_t workers_count, struct bells *bells, struct report *report)
+{
+	int err;
+
+	*r = (struct registrar){
+		.bells = bells,
+		.report = report,
+		.workers_count = workers_count,
+		.first_id = first_id,
+	};
+	err = membership_init(&r->membership, first_id, peers_max, workers_count);
+	if (err)
+		return err;
+	r->seats = sys_calloc(peers_max, sizeof(*r->seats));
+	if (!r->seats) {
+		err = -ENOMEM;
+		goto undo_membership;
+	}
+	err = wakeup_init(&r->wakeup);
+	if (err)
+		goto undo_seats;
+	/* Four operations, each completing once. */
+	err = ring_init(&r->ring, 8, 16);
+	if (err)
+		goto undo_wakeup;
+	return 0;
+
+undo_wakeup:
+	wakeup_destroy(&r->wakeup);
+undo_seats:
+	free(r->seats);
+undo_membership:
+	membership_destroy(&r->membership);
+	return err;
+}
+
+void registrar_destroy(struct registrar *r)
+{
+	ring_destroy(&r->ring);
+	wakeup_destroy(&r->wakeup);
+	free(r->seats);
+	membership_destroy(&r->membership);
+}
+
+int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, int signal_fd,
+	const char *device_names)
+{
+	int err = 0;
+
+	r->workers = workers;
+	r->listen_fd = listen_fd;
+	r->signal_fd = signal_fd;
+	r->device_names = device_names;
+	r->accepting = true;
+	while (!r->stop && !err) {
+		err = turn(r);
+		if (!err)
+			err = -atomic_load(&r->worker_error);
+	}
+	return err;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * registrar.h - the thread that listens, gives out IDs and orders joins and leaves.
+ *
+ * What to do is decided by the state machine in membership.h; here its intents are
+ * carried out: newcomers are accepted, looked at and handed to a worker, and every
+ * join and leave is told to all workers in one order. Runs in the main thread.
+ *
+ * It takes up an event only where every worker's queue has room for what may follow,
+ * so it never has to wait in the middle of one.
+ */
+#ifndef REGISTRAR_H
+#define REGISTRAR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bells.h"
+#include "client.h"
+#include "membership.h"
+#include "op.h"
+#include "report.h"
+#include "worker.h"
+
+/* What the log says of a member. */
+struct seat {
+	struct client client;
+};
+
+struct registrar {
+	struct io_uring ring;
+	struct membership membership;
+	struct bells *bells;
+	struct report *report;
+	struct worker *workers;
+	uint16_t workers_count;
+	const char *device_names;
+	int listen_fd;
+	int signal_fd;
+	uint32_t first_id;
+	struct seat *seats; /* by ID - first_id */
+	struct wakeup wakeup;
+	_Atomic int worker_error; /* a worker could not go on: errno */
+	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
+	struct op connecting, signalled, woken, pause;
+	struct __kernel_timespec pause_time;
+	uint64_t wake_count;
+	unsigned reports_missing;
+	bool accepting; /* somebody may be waiting to be accepted */
+	bool stop;
+};
+
+/** registrar_init() - before the workers: they need its wakeup. Returns 0 or -errno. */
+int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
+	uint16_t workers_count, struct bells *bells, struct report *report);
+void registrar_destroy(struct registrar *r);
+
+/**
+ * registrar_run() - serve until SIGTERM or SIGINT. Returns 0, or -errno of what ended
+ * it. The workers go on until worker_finish().
+ */
+int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, int signal_fd,
+	const char *device_names);
+
+#endif

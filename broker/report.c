@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * report.c - what SIGUSR1 prints: peers, cursors, counters.
+ *
+ * Runs in the logger; never touches what workers use.
+ */
+#include "report.h"
+
+#include <errno.h>
+#include <jemalloc/jemalloc.h>
+
+#include "log.h"
+#include "sys.h"
+
+/* Not there in a build with sanitizers, which bring their own allocator. */
+#pragma weak mallctl
+
+int report_init(struct report *r, uint32_t ids_max, uint16_t vectors, uint16_t workers, bool silent)
+{
+	*r = (struct report){.ids_max = ids_max, .vectors = vectors, .workers = workers};
+	atomic_init(&r->busy, false);
+	r->notices = sys_calloc(workers, sizeof(*r->notices));
+	r->peers = sys_calloc(ids_max, sizeof(*r->peers));
+	if (!silent)
+		r->rung = sys_calloc(vectors, sizeof(*r->rung));
+	if (!r->notices || !r->peers || (!silent && !r->rung)) {
+		report_destroy(r);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void report_destroy(struct report *r)
+{
+	free(r->rung);
+	free(r->peers);
+	free(r->notices);
+	r->rung = NULL;
+	r->peers = NULL;
+	r->notices = NULL;
+}
+
+/* A figure of jemalloc's; 0 where the program runs on another allocator (a
+ * sanitizer's). jemalloc(3), "MALLCTL NAMESPACE". */
+static uint64_t allocated(const char *name)
+{
+	size_t value = 0, bytes = sizeof(value);
+
+	return mallctl && mallctl(name, &value, &bytes, NULL, 0) == 0 ? value : 0;
+}
+
+static unsigned arenas(void)
+{
+	unsigned value = 0;
+	size_t bytes = sizeof(value);
+
+	return mallctl && mallctl("arenas.narenas", &value, &bytes, NULL, 0) == 0 ? value : 0;
+}
+
+static void print_peer(uint32_t id, const struct report_peer *p)
+{
+	static const char *const states[] = {
+		"opening", "current", "behind", "blocked", "retry", "closing"};
+
+	log_event(report_peer, LOG_NUMBER("id", id), LOG_NUMBER("pid", (uint32_t)p->pid),
+		LOG_TEXT("kind", p->device ? "device" : "plain"), LOG_NUMBER("worker", p->worker),
+		LOG_NUMBER("cursor", p->cursor), LOG_NUMBER("end", p->end),
+		LOG_NUMBER("behind", p->end - p->cursor), LOG_NUMBER("sent", p->sent),
+		LOG_NUMBER("held_back", p->held_back), LOG_TEXT("state", states[p->state]));
+}
+
+void report_print(void *report)
+{
+	struct report *r = report;
+	uint64_t notices = 0, epoch = 1, held_back = 0;
+	size_t bytes = sizeof(epoch);
+
+	for (uint16_t w = 0; w < r->workers; w++)
+		notices += r->notices[w];
+	for (uint32_t id = 0; id < r->ids_max; id++)
+		held_back += r->peers[id].filled ? r->peers[id].held_back : 0;
+	/* jemalloc brings its figures up to date when told a new epoch. */
+	if (mallctl)
+		(void)mallctl("epoch", &epoch, &bytes, &epoch, bytes);
+	log_event(report, LOG_NUMBER("peers", r->present), LOG_NUMBER("opening", r->opening),
+		LOG_NUMBER("joins", r->joins), LOG_NUMBER("leaves", r->leaves),
+		LOG_NUMBER("refused", r->refused), LOG_NUMBER("notices", notices),
+		LOG_NUMBER("held_back", held_back), LOG_NUMBER("log_dropped", log_dropped()),
+		LOG_NUMBER("allocated_bytes", allocated("stats.allocated")),
+		LOG_NUMBER("resident_bytes", allocated("stats.resident")),
+		LOG_NUMBER("arenas", arenas()));
+	for (uint32_t id = 0; id < r->ids_max; id++)
+		if (r->peers[id].filled)
+			print_peer(id, &r->peers[id]);
+	for (uint16_t v = 0; r->rung && v < r->vectors; v++)
+		if (r->rung[v])
+			log_event(report_vector, LOG_NUMBER("vector", v),
+				LOG_NUMBER("rung", r->rung[v]));
+	log_event(report_end, LOG_NUMBER("peers", r->present));
+	atomic_store_explicit(&r->busy, false, memory_order_release);
+}

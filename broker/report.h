@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * report.h - what SIGUSR1 prints: peers, cursors, counters.
+ *
+ * The registrar asks; each worker fills in the lines of the peers that it serves;
+ * then the logger prints them, and may take its time. Between asking and printed
+ * nobody else writes here.
+ */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One peer. */
+struct report_peer {
+	bool filled;
+	bool device;
+	uint8_t state; /* enum report_state */
+	uint16_t worker;
+	uint32_t held_back; /* peers that it was not told of for want of descriptors */
+	int32_t pid;
+	uint64_t cursor; /* its place in the membership log */
+	uint64_t end;    /* the log's end as its worker knows it */
+	uint64_t sent;   /* notices */
+};
+
+enum report_state {
+	REPORT_OPENING, /* its opening is being sent */
+	REPORT_CURRENT, /* knows everything */
+	REPORT_BEHIND,  /* is being told */
+	REPORT_BLOCKED, /* its socket is full: it does not read */
+	REPORT_RETRY,   /* the kernel is short of something: again soon */
+	REPORT_CLOSING,
+};
+
+struct report {
+	uint32_t ids_max;
+	uint16_t vectors;
+	_Atomic bool busy; /* from the asking to the last line */
+	/* by the registrar */
+	uint32_t present, opening;
+	uint64_t joins, leaves, refused;
+	/* by the workers, each its own */
+	uint16_t workers;
+	uint64_t *notices;         /* by worker: sent since start */
+	struct report_peer *peers; /* by ID */
+	uint64_t *rung;            /* by vector: of the server's own doorbells; NULL if silent */
+};
+
+/** report_init() - returns 0 or -ENOMEM. */
+int report_init(
+	struct report *r, uint32_t ids_max, uint16_t vectors, uint16_t workers, bool silent);
+void report_destroy(struct report *r);
+
+/** report_print() - logger only: write it all, then it is no longer busy. */
+void report_print(void *report);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * roster.c - one thread's replica of the membership log.
+ *
+ * Knows IDs and their order of change, nothing of sockets, eventfds or who is
+ * told what (view.c).
+ */
+#include "roster.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sys.h"
+
+int roster_init(struct roster *r, uint32_t ids_max)
+{
+	/* Twice the IDs: a compaction leaves at most ids_max changes, so at
+	 * least as many appends pass before the next. The cost of one append is
+	 * constant on average. */
+	uint32_t cap = 2 * ids_max;
+
+	assert(ids_max > 0 && ids_max <= UINT32_MAX / 2);
+	*r = (struct roster){.ids_max = ids_max, .cap = cap};
+	r->changes = sys_calloc(cap, sizeof(*r->changes));
+	r->at = sys_calloc(ids_max, sizeof(*r->at));
+	if (!r->changes || !r->at) {
+		roster_destroy(r);
+		return -ENOMEM;
+	}
+	for (uint32_t id = 0; id < ids_max; id++)
+		r->at[id] = ROSTER_NOBODY;
+	return 0;
+}
+
+void roster_destroy(struct roster *r)
+{
+	free(r->at);
+	free(r->changes);
+	*r = (struct roster){0};
+}
+
+static void compact(struct roster *r)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < r->count; i++) {
+		if (r->changes[i].id == ROSTER_NOBODY)
+			continue;
+		r->at[r->changes[i].id] = kept;
+		r->changes[kept++] = r->changes[i];
+	}
+	r->count = kept;
+}
+
+void roster_append(struct roster *r, uint32_t id, bool present)
+{
+	assert(id < r->ids_max);
+	if (r->at[id] != ROSTER_NOBODY)
+		r->changes[r->at[id]].id = ROSTER_NOBODY;
+	if (r->count == r->cap)
+		compact(r);
+	assert(r->count < r->cap);
+	r->at[id] = r->count;
+	r->changes[r->count++] =
+		(struct roster_change){.seq = ++r->end, .id = id, .present = present};
+}
+
+const struct roster_change *roster_after(const struct roster *r, uint64_t seq)
+{
+	uint32_t low = 0, high = r->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (r->changes[middle].seq <= seq)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	while (low < r->count && r->changes[low].id == ROSTER_NOBODY)
+		low++;
+	return low < r->count ? &r->changes[low] : NULL;
+}
+
+bool roster_present(const struct roster *r, uint32_t id)
+{
+	assert(id < r->ids_max);
+	return r->at[id] != ROSTER_NOBODY && r->changes[r->at[id]].present;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * roster.h - one thread's replica of the membership log.
+ *
+ * The registrar orders joins and leaves; every worker is handed them in that
+ * order and keeps them here. Of each ID only its last change is kept: what an
+ * ID was before matters to nobody, as a peer that came and went meanwhile is
+ * skipped. So the log is as long as there are IDs, however long we run.
+ *
+ *   changes:   3 up   -   7 up   3 down   5 up        '-': superseded
+ *   seq:         4    5     6       9      10
+ *
+ * A sequence number is a place in the log for ever: a peer's cursor is one, and
+ * survives every compaction.
+ *
+ * Single-threaded, no system calls; memory is taken in roster_init() only.
+ */
+#ifndef ROSTER_H
+#define ROSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ROSTER_NOBODY UINT32_MAX
+
+struct roster_change {
+	uint64_t seq; /* ascending, from 1 */
+	uint32_t id;  /* ROSTER_NOBODY: superseded by a later change */
+	bool present; /* joined, or left */
+};
+
+struct roster {
+	uint32_t ids_max; /* IDs are 0..ids_max-1 */
+	uint32_t count;   /* of changes[], the superseded included */
+	uint32_t cap;
+	uint64_t end; /* seq of the last change, 0: nothing has happened yet */
+	struct roster_change *changes;
+	uint32_t *at; /* by ID: index of its change, ROSTER_NOBODY: none */
+};
+
+/** roster_init() - an empty log for IDs 0..ids_max-1. Returns 0 or -ENOMEM. */
+int roster_init(struct roster *r, uint32_t ids_max);
+void roster_destroy(struct roster *r);
+
+/** roster_append() - ID @id (< ids_max) has joined or left. Never fails. */
+void roster_append(struct roster *r, uint32_t id, bool present);
+
+/**
+ * roster_after() - the first change after sequence number @seq that was not
+ * superseded, or NULL. Valid until the next roster_append(). O(log n).
+ */
+const struct roster_change *roster_after(const struct roster *r, uint64_t seq);
+
+/** roster_present() - is ID @id (< ids_max) a member now? */
+bool roster_present(const struct roster *r, uint32_t id);
+
+#endif

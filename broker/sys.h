@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sys.h - the broker's system calls, and the seam at which tests make them fail.
+ *
+ * Every call that can fail while the broker starts, or while somebody joins, goes
+ * through here. Each returns a result >= 0, or -errno. In a build with
+ * FAMEZ_FAULTS (the target famez-server-faults; never shipped) a plan says which
+ * of them fails when:
+ *
+ *     FAMEZ_FAULT=eventfd:3:EMFILE       the third eventfd() fails, once
+ *     FAMEZ_FAULT=sendmsg:1:ETOOMANYREFS:50   the first fifty do
+ *     FAMEZ_FAULT=eventfd:3:EMFILE,calloc:1:ENOMEM
+ *
+ * Otherwise these are the bare calls. Any thread.
+ */
+#ifndef SYS_H
+#define SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Names as they stand in a plan. */
+#define SYS_CALLS(X)                                                                               \
+	X(accept)                                                                                  \
+	X(bind)                                                                                    \
+	X(calloc)                                                                                  \
+	X(chmod)                                                                                   \
+	X(chown)                                                                                   \
+	X(connect)                                                                                 \
+	X(eventfd)                                                                                 \
+	X(fcntl)                                                                                   \
+	X(flock)                                                                                   \
+	X(fork)                                                                                    \
+	X(fstat)                                                                                   \
+	X(ftruncate)                                                                               \
+	X(getsockopt)                                                                              \
+	X(ioctl)                                                                                   \
+	X(listen)                                                                                  \
+	X(memfd)                                                                                   \
+	X(open)                                                                                    \
+	X(pthread)                                                                                 \
+	X(readlink)                                                                                \
+	X(sendmsg)                                                                                 \
+	X(setrlimit)                                                                               \
+	X(signalfd)                                                                                \
+	X(socket)                                                                                  \
+	X(uring)                                                                                   \
+	X(write)
+
+enum sys_call {
+#define SYS_ENUM(name) SYS_##name,
+	SYS_CALLS(SYS_ENUM)
+#undef SYS_ENUM
+		SYS_CALLS_COUNT
+};
+
+#ifdef FAMEZ_FAULTS
+/* Returns the errno with which this call is to fail, or 0. */
+int sys_fault(enum sys_call call);
+/* The errno that the plan names for this call. */
+int sys_fault_errno(enum sys_call call);
+#else
+static inline int sys_fault(enum sys_call call)
+{
+	(void)call;
+	return 0;
+}
+#endif
+
+#define SYS_RESULT(name, expression)                                                               \
+	({                                                                                         \
+		int sys_error_ = sys_fault(SYS_##name);                                            \
+		long sys_result_ = sys_error_ ? -1 : (long)(expression);                           \
+		(int)(sys_result_ >= 0 ? sys_result_ : -(sys_error_ ? sys_error_ : errno));        \
+	})
+
+static inline void *sys_calloc(size_t count, size_t size)
+{
+	return sys_fault(SYS_calloc) ? NULL : calloc(count, size);
+}
+
+static inline int sys_accept(int fd)
+{
+	return SYS_RESULT(accept, accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+static inline int sys_bind(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	return SYS_RESULT(bind, bind(fd, address, bytes));
+}
+
+static inline int sys_chmod(const char *path, mode_t mode)
+{
+	return SYS_RESULT(chmod, chmod(path, mode));
+}
+
+static inline int sys_chown(const char *path, uid_t uid, gid_t gid)
+{
+	return SYS_RESULT(chown, chown(path, uid, gid));
+}
+
+static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t bytes)
+{
+	return SYS_RESULT(connect, connect(fd, address, bytes));
+}
+
+static inline int sys_eventfd(int flags)
+{
+	return SYS_RESULT(eventfd, eventfd(0, flags));
+}
+
+static inline int sys_fcntl(int fd, int command, long argument)
+{
+	return SYS_RESULT(fcntl, fcntl(fd, command, argument));
+}
+
+static inline int sys_flock(int fd, int operation)
+{
+	return SYS_RESULT(flock, flock(fd, operation));
+}
+
+static inline int sys_fork(void)
+{
+	return SYS_RESULT(fork, fork());
+}
+
+static inline int sys_fstat(int fd, struct stat *st)
+{
+	return SYS_RESULT(fstat, fstat(fd, st));
+}
+
+static inline int sys_ftruncate(int fd, off_t bytes)
+{
+	return SYS_RESULT(ftruncate, ftruncate(fd, bytes));
+}
+
+static inline int sys_getsockopt(int fd, int option, void *value, socklen_t *bytes)
+{
+	return SYS_RESULT(getsockopt, getsockopt(fd, SOL_SOCKET, option, value, bytes));
+}
+
+static inline int sys_ioctl_int(int fd, unsigned long request, int *value)
+{
+	return SYS_RESULT(ioctl, ioctl(fd, request, value));
+}
+
+static inline int sys_listen(int fd, int backlog)
+{
+	return SYS_RESULT(listen, listen(fd, backlog));
+}
+
+static inline int sys_memfd(const char *name, unsigned flags)
+{
+	return SYS_RESULT(memfd, memfd_create(name, flags));
+}
+
+static inline int sys_open(const char *path, int flags, mode_t mode)
+{
+	return SYS_RESULT(open, open(path, flags, mode));
+}
+
+static inline int sys_shm_open(const char *name, int flags, mode_t mode)
+{
+	return SYS_RESULT(open, shm_open(name, flags, mode));
+}
+
+static inline int sys_readlink(const char *path, char *to, size_t bytes)
+{
+	return SYS_RESULT(readlink, readlink(path, to, bytes));
+}
+
+static inline int sys_setrlimit(int resource, const struct rlimit *limit)
+{
+	return SYS_RESULT(setrlimit, setrlimit(resource, limit));
+}
+
+static inline int sys_signalfd(const sigset_t *mask, int flags)
+{
+	return SYS_RESULT(signalfd, signalfd(-1, mask, flags));
+}
+
+static inline int sys_socket(int type)
+{
+	return SYS_RESULT(socket, socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+}
+
+static inline int sys_write(int fd, const void *bytes, size_t count)
+{
+	return SYS_RESULT(write, write(fd, bytes, count));
+}
+
+static inline int sys_thread(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+	int err = sys_fault(SYS_pthread);
+
+	return -(err ? err : pthread_create(thread, NULL, run, argument));
+}
+
+static inline int sys_uring_init(
+	struct io_uring *ring, unsigned entries, struct io_uring_params *params)
+{
+	int err = sys_fault(SYS_uring);
+
+	return err ? -err : io_uring_queue_init_params(entries, ring, params);
+}
+
+static inline void sys_prep_sendmsg(
+	struct io_uring_sqe *sqe, int fd, const struct msghdr *message, unsigned flags)
+{
+	/* A fault must send nothing, or what is sent again would be doubled. */
+	io_uring_prep_sendmsg(sqe, sys_fault(SYS_sendmsg) ? -1 : fd, message, flags);
+}
+
+/* What a send that sys_prep_sendmsg() prepared has come to. */
+static inline int sys_sendmsg_result(int res)
+{
+#ifdef FAMEZ_FAULTS
+	return res == -EBADF ? -sys_fault_errno(SYS_sendmsg) : res;
+#else
+	return res;
+#endif
+}
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view.c - what one client has been told so far, and what it is told next.
+ *
+ * The plot is in view.h. One function, advance(), decides; looking ahead and
+ * committing are the same walk, without and with the held bits written. That is
+ * sound because every ID stands in the roster once: no walk meets an ID again
+ * whose bit it should have changed.
+ *
+ * Never touches sockets, eventfds or other clients.
+ */
+#include "view.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void set_held(const struct view_client *c, uint32_t id, bool held)
+{
+	unsigned long bit = 1UL << (id % VIEW_WORD_BITS);
+
+	if (held)
+		c->held[id / VIEW_WORD_BITS] |= bit;
+	else
+		c->held[id / VIEW_WORD_BITS] &= ~bit;
+}
+
+void view_open(struct view *v, const struct view_client *c, const struct roster *r)
+{
+	assert(c->id < r->ids_max);
+	assert(c->vectors >= 1);
+	memset(c->held, 0, VIEW_HELD_WORDS(r->ids_max) * sizeof(*c->held));
+	*v = (struct view){
+		.opening_end = r->end,
+		.telling = ROSTER_NOBODY,
+		.step = VIEW_VERSION,
+	};
+}
+
+uint32_t view_room_wanted(const struct view *v, const struct view_client *c)
+{
+	/* Own vectors are told last and must still fit. */
+	return v->step < VIEW_OWN ? 2u * c->vectors : c->vectors;
+}
+
+static enum view_says tell_vector(
+	struct view *v, const struct view_client *c, struct notice *n, bool commit)
+{
+	*n = (struct notice){.kind = NOTICE_VECTOR, .id = v->telling, .vector = v->vector};
+	if (commit && v->vector == 0)
+		set_held(c, v->telling, true);
+	if (++v->vector == c->vectors) {
+		if (v->step == VIEW_OWN)
+			v->step = VIEW_LIVE;
+		v->telling = ROSTER_NOBODY;
+		v->vector = 0;
+	}
+	return VIEW_NOTICE;
+}
+
+static enum view_says tell_leave(
+	uint32_t id, const struct view_client *c, struct notice *n, bool commit)
+{
+	*n = (struct notice){.kind = NOTICE_LEAVE, .id = id};
+	if (commit)
+		set_held(c, id, false);
+	return VIEW_NOTICE;
+}
+
+static void begin(struct view *v, const struct view_client *c, uint32_t id, bool leave_first)
+{
+	v->telling = id;
+	v->vector = 0;
+	v->leave_first = leave_first;
+	if (c->guarded)
+		v->room -= c->vectors;
+}
+
+/* The next change that concerns this client, which may mean that the backlog is
+ * over; NULL if there is none. Passes over all others. */
+static const struct roster_change *next_change(
+	struct view *v, const struct view_client *c, const struct roster *r)
+{
+	const struct roster_change *change;
+
+	while ((change = roster_after(r, v->told))) {
+		bool held = view_holds(c, change->id);
+
+		if (v->step == VIEW_BACKLOG && change->seq > v->opening_end)
+			return NULL;
+		/* A present ID that the client holds has left and come back,
+		 * else its change would be behind us: only those who are told
+		 * leaves care (or, after a rewind, nobody). */
+		if (change->id != c->id &&
+			(change->present ? (!held || c->leaves) : (held && c->leaves)))
+			return change;
+		v->told = change->seq;
+	}
+	return NULL;
+}
+
+static enum view_says advance(struct view *v, const struct view_client *c, const struct roster *r,
+	struct notice *n, bool commit)
+{
+	const struct roster_change *change;
+
+	switch ((enum view_step)v->step) {
+	case VIEW_VERSION:
+		*n = (struct notice){.kind = NOTICE_VERSION};
+		v->step = VIEW_ID;
+		return VIEW_NOTICE;
+	case VIEW_ID:
+		*n = (struct notice){.kind = NOTICE_ID, .id = c->id};
+		v->step = VIEW_MEMORY;
+		return VIEW_NOTICE;
+	case VIEW_MEMORY:
+		*n = (struct notice){.kind = NOTICE_MEMORY};
+		v->step = VIEW_BACKLOG;
+		return VIEW_NOTICE;
+	case VIEW_BACKLOG:
+	case VIEW_OWN:
+	case VIEW_LIVE:
+		break;
+	}
+
+	if (v->telling != ROSTER_NOBODY) {
+		if (v->leave_first) {
+			v->leave_first = false;
+			return tell_leave(v->telling, c, n, commit);
+		}
+		return tell_vector(v, c, n, commit);
+	}
+
+	change = next_change(v, c, r);
+	if (!change && v->step == VIEW_BACKLOG) {
+		/* Room for these was granted with the opening. */
+		assert(!c->guarded || v->room >= c->vectors);
+		v->step = VIEW_OWN;
+		begin(v, c, c->id, false);
+		return tell_vector(v, c, n, commit);
+	}
+	if (!change)
+		return VIEW_NOTHING;
+	if (!change->present) {
+		v->told = change->seq;
+		return tell_leave(change->id, c, n, commit);
+	}
+	if (c->guarded && v->room < view_room_wanted(v, c))
+		return VIEW_WANTS_ROOM;
+	v->told = change->seq;
+	begin(v, c, change->id, view_holds(c, change->id));
+	if (v->leave_first) {
+		v->leave_first = false;
+		return tell_leave(v->telling, c, n, commit);
+	}
+	return tell_vector(v, c, n, commit);
+}
+
+enum view_says view_next(
+	struct view *v, const struct view_client *c, const struct roster *r, struct notice *n)
+{
+	return advance(v, c, r, n, false);
+}
+
+void view_commit(
+	struct view *v, const struct view_client *c, const struct roster *r, unsigned count)
+{
+	struct notice n;
+
+	while (count--) {
+		enum view_says says = advance(v, c, r, &n, true);
+
+		assert(says == VIEW_NOTICE);
+	}
+}
+
+void view_grant(struct view *v, uint32_t descriptors)
+{
+	v->room += descriptors;
+}
+
+void view_hold_back(struct view *v, const struct view_client *c, const struct roster *r)
+{
+	const struct roster_change *change = next_change(v, c, r);
+
+	assert(v->telling == ROSTER_NOBODY && change && change->present);
+	v->told = change->seq;
+	v->held_back++;
+}
+
+bool view_rewind(struct view *v, const struct view_client *c)
+{
+	if (c->leaves || !view_opened(v) || v->telling != ROSTER_NOBODY || v->held_back == 0)
+		return false;
+	v->told = 0;
+	v->held_back = 0;
+	return true;
+}

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - one thread that serves its share of the peers: its turn, its lists.
+ *
+ * What is done for one peer is in peer.c. Never accepts, never gives out IDs, never
+ * writes to a log file.
+ */
+#include "worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+#include "own_bell.h"
+#include "peer.h"
+#include "sys.h"
+
+/* How long a peer waits that the kernel was short of something for: doubled while it
+ * goes on, back to the first when a chain has gone through. */
+#define RETRY_FIRST_NS 1000000u
+#define RETRY_LAST_NS  64000000u
+
+/* Between two looks at who has stalled. */
+#define STALL_LOOK_NS 250000000u
+
+uint64_t worker_now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void worker_move(struct worker *w, struct peer *p, enum peer_place place)
+{
+	if (p->place != PLACE_NOWHERE)
+		TAILQ_REMOVE(&w->places[p->place], p, link);
+	p->place = (uint8_t)place;
+	if (place != PLACE_NOWHERE)
+		TAILQ_INSERT_TAIL(&w->places[place], p, link);
+}
+
+static void move_all(struct worker *w, enum peer_place from)
+{
+	struct peer *p;
+
+	while ((p = TAILQ_FIRST(&w->places[from])))
+		worker_move(w, p, p->announced ? PLACE_READY : PLACE_OPENING);
+}
+
+void worker_say(struct worker *w, const struct message *m)
+{
+	bool done = message_queue_put(&w->outbox, m);
+
+	assert(done);
+	wakeup_ring(w->shared->registrar);
+}
+
+void worker_tell(struct worker *w, const struct message *m)
+{
+	bool done = message_queue_put(&w->inbox, m);
+
+	assert(done);
+	wakeup_ring(&w->wakeup);
+}
+
+static void arm_timeout(struct worker *w, struct op *op, struct __kernel_timespec *time,
+	uint64_t ns, void (*done)(struct op *, int, uint32_t))
+{
+	struct io_uring_sqe *sqe;
+
+	if (op->in_kernel)
+		return;
+	*time = (struct __kernel_timespec){.tv_nsec = (long long)ns};
+	sqe = ring_sqe(&w->ring);
+	io_uring_prep_timeout(sqe, time, 0, 0);
+	op_arm(op, sqe, done);
+}
+
+static void on_retry(struct op *op, int res, uint32_t flags)
+{
+	(void)res;
+	(void)flags;
+	move_all(container_of(op, struct worker, retry), PLACE_RETRY);
+}
+
+void worker_retry_soon(struct worker *w)
+{
+	if (w->retry.in_kernel)
+		return;
+	w->retry_ns = w->retry_ns ? w->retry_ns * 2 : RETRY_FIRST_NS;
+	w->retry_ns = w->retry_ns < RETRY_LAST_NS ? w->retry_ns : RETRY_LAST_NS;
+	arm_timeout(w, &w->retry, &w->retry_time, w->retry_ns, on_retry);
+}
+
+static void on_stall(struct op *op, int res, uint32_t flags)
+{
+	struct worker *w = container_of(op, struct worker, stall);
+	uint64_t now = worker_now_ns();
+	struct peer *p, *next;
+
+	(void)res;
+	(void)flags;
+	for (p = TAILQ_FIRST(&w->places[PLACE_BLOCKED]); p; p = next) {
+		next = TAILQ_NEXT(p, link);
+		peer_check_stall(p, now);
+	}
+	if (!TAILQ_EMPTY(&w->places[PLACE_BLOCKED]))
+		worker_watch_stalls(w);
+}
+
+void worker_watch_stalls(struct worker *w)
+{
+	arm_timeout(w, &w->stall, &w->stall_time, STALL_LOOK_NS, on_stall);
+}
+
+static void on_woken(struct op *op, int res, uint32_t flags)
+{
+	/* Why we were woken stands in the inbox; the turn looks there anyway. */
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
+static void arm_woken(struct worker *w)
+{
+	struct io_uring_sqe *sqe;
+
+	if (w->woken.in_kernel)
+		return;
+	sqe = ring_sqe(&w->ring);
+	io_uring_prep_read(sqe, w->wakeup.fd, &w->wake_count, sizeof(w->wake_count), 0);
+	op_arm(&w->woken, sqe, on_woken);
+}
+
+static void for_each_peer(struct worker *w, void (*visit)(struct worker *, struct peer *))
+{
+	struct peer *p, *next;
+
+	for (unsigned place = PLACE_OPENING; place < PLACES; place++) {
+		for (p = TAILQ_FIRST(&w->places[place]); p; p = next) {
+			next = TAILQ_NEXT(p, link);
+			visit(w, p);
+		}
+	}
+}
+
+static void rewind_one(struct worker *w, struct peer *p)
+{
+	if (!view_rewind(&p->view, &p->client))
+		return;
+	p->told_held_back = false;
+	if (p->place == PLACE_IDLE)
+		worker_move(w, p, PLACE_READY);
+}
+
+static void report_one(struct worker *w, struct peer *p)
+{
+	peer_report(p, &w->shared->report->peers[p->client.id]);
+}
+
+static void take_messages(struct worker *w)
+{
+	const struct message reported = {.kind = MESSAGE_REPORTED};
+	bool any = false, changed = false;
+	struct message m;
+
+	assert(w->chains == 0);
+	while (message_queue_take(&w->inbox, &m)) {
+		any = true;
+		switch ((enum message_kind)m.kind) {
+		case MESSAGE_ADOPT:
+			peer_adopt(w, &m);
+			break;
+		case MESSAGE_JOINED:
+		case MESSAGE_LEFT:
+			roster_append(&w->roster, m.id, m.kind == MESSAGE_JOINED);
+			changed = true;
+			break;
+		case MESSAGE_REWIND:
+			for_each_peer(w, rewind_one);
+			break;
+		case MESSAGE_REPORT:
+			for_each_peer(w, report_one);
+			w->shared->report->notices[w->nth] = w->notices;
+			worker_say(w, &reported);
+			break;
+		case MESSAGE_OPENED:
+		case MESSAGE_GONE:
+		case MESSAGE_REPORTED:
+			assert(!"a message for the registrar");
+		}
+	}
+	if (changed)
+		move_all(w, PLACE_IDLE);
+	if (any && atomic_exchange(w->shared->registrar_starves, false))
+		wakeup_ring(w->shared->registrar);
+}
+
+static void tell_some(struct worker *w, enum peer_place place, unsigned until)
+{
+	struct peer *p;
+
+	while (w->sends_used < until && (p = TAILQ_FIRST(&w->places[place]))) {
+		unsigned most = until - w->sends_used;
+
+		/* Version, ID and memory leave together: FAME-Z's clients want to
+		 * read them as one. */
+		if (most < 3)
+			return;
+		(void)peer_tell(p, most < WORKER_CHAIN ? most : WORKER_CHAIN);
+	}
+}
+
+/* Newcomers first, but never so many that the others stand still. */
+static void tell_all(struct worker *w)
+{
+	unsigned openings =
+		TAILQ_EMPTY(&w->places[PLACE_READY]) ? WORKER_SENDS : WORKER_OPENING_SENDS;
+
+	w->sends_used = 0;
+	tell_some(w, PLACE_OPENING, openings);
+	tell_some(w, PLACE_READY, WORKER_SENDS);
+	tell_some(w, PLACE_OPENING, WORKER_SENDS);
+}
+
+static bool nothing_ready(const struct worker *w)
+{
+	return TAILQ_EMPTY(&w->places[PLACE_OPENING]) && TAILQ_EMPTY(&w->places[PLACE_READY]);
+}
+
+/* Sends settle within the turn; whatever the kernel does late is waited for here,
+ * before the roster may change. */
+static int settle_chains(struct worker *w)
+{
+	int err = 0;
+
+	while (w->chains && !err)
+		err = ring_turn(&w->ring, 1);
+	return err;
+}
+
+static int turn(struct worker *w)
+{
+	bool asleep = false;
+	int err;
+
+	take_messages(w);
+	tell_all(w);
+	arm_woken(w);
+	if (nothing_ready(w) && !w->chains) {
+		wakeup_sleep(&w->wakeup);
+		asleep = message_queue_empty(&w->inbox) && !atomic_load(&w->any_thread.stop);
+	}
+	err = ring_turn(&w->ring, asleep || w->chains ? 1 : 0);
+	wakeup_awake(&w->wakeup);
+	return err ? err : settle_chains(w);
+}
+
+static int prepare(struct worker *w)
+{
+	const struct worker_shared *shared = w->shared;
+	/* At once at most: two operations a peer, the server's vectors, the sends of a
+	 * turn, a wake-up and two timeouts. A kernel that allows no such queue keeps what does not
+	 * fit (io_uring_setup(2), IORING_FEAT_NODROP). */
+	uint64_t completions = 2u * (uint64_t)shared->ids_max + shared->vectors + WORKER_SENDS + 3;
+	int err;
+
+	if (w->cpu >= 0) {
+		cpu_set_t cpu;
+
+		CPU_ZERO(&cpu);
+		CPU_SET(w->cpu, &cpu);
+		err = -pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
+		if (err)
+			return err;
+	}
+	for (unsigned place = 0; place < PLACES; place++)
+		TAILQ_INIT(&w->places[place]);
+	w->sends = sys_calloc(WORKER_SENDS, sizeof(*w->sends));
+	w->accounts = sys_calloc(shared->ids_max, sizeof(*w->accounts));
+	err = w->sends && w->accounts ? 0 : -ENOMEM;
+	if (err)
+		goto undo_tables;
+	err = roster_init(&w->roster, shared->ids_max);
+	if (err)
+		goto undo_tables;
+	/* Twice the sends: a turn's other submissions find a place, too. */
+	err = ring_init(&w->ring, 2 * WORKER_SENDS,
+		completions < UINT32_MAX ? (unsigned)completions : UINT32_MAX);
+	if (err)
+		goto undo_roster;
+	if (shared->server_id != ROSTER_NOBODY)
+		roster_append(&w->roster, shared->server_id, true);
+	own_bells_arm(w);
+	return 0;
+
+undo_roster:
+	roster_destroy(&w->roster);
+undo_tables:
+	free(w->accounts);
+	free(w->sends);
+	return err;
+}
+
+static void close_one(struct worker *w, struct peer *p)
+{
+	(void)w;
+	(void)close(p->sock);
+}
+
+static void *run(void *argument)
+{
+	struct worker *w = argument;
+	int err;
+
+	log_thread(w->nth + 1u);
+	err = prepare(w);
+	atomic_store(&w->any_thread.started, err);
+	if (err)
+		return NULL;
+	while (!atomic_load(&w->any_thread.stop) && !err)
+		err = turn(w);
+	if (err) {
+		log_event(failed, LOG_TEXT("what", "io_uring_enter"), LOG_NUMBER("worker", w->nth),
+			LOG_TEXT("error", strerror(-err)));
+		atomic_store(w->shared->error, -err);
+		wakeup_force(w->shared->registrar);
+	}
+	/* The kernel lets go of everything first, then it may be closed and freed. */
+	ring_destroy(&w->ring);
+	for_each_peer(w, close_one);
+	roster_destroy(&w->roster);
+	free(w->accounts);
+	free(w->sends);
+	return NULL;
+}
+
+static unsigned power_of_two(uint64_t at_least)
+{
+	unsigned n = 4;
+
+	while (n < at_least)
+		n *= 2;
+	return n;
+}
+
+int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared)
+{
+	int err;
+
+	*w = (struct worker){.nth = nth, .cpu = cpu, .shared = shared};
+	err = message_queue_init(&w->inbox, MESSAGE_TO_WORKER);
+	if (err)
+		return err;
+	/* An ID is opened and gone once before the registrar gives it out again; one
+	 * report besides; and a ring holds one less than its size. */
+	err = message_queue_init(&w->outbox, power_of_two(2u * (uint64_t)shared->ids_max + 2));
+	if (err)
+		goto undo_inbox;
+	err = wakeup_init(&w->wakeup);
+	if (err)
+		goto undo_outbox;
+	atomic_init(&w->any_thread.started, 1);
+	atomic_init(&w->any_thread.stop, false);
+	err = sys_thread(&w->thread, run, w);
+	if (err)
+		goto undo_wakeup;
+	while ((err = atomic_load(&w->any_thread.started)) == 1)
+		(void)sched_yield();
+	if (err)
+		goto undo_thread;
+	return 0;
+
+undo_thread:
+	(void)pthread_join(w->thread, NULL);
+undo_wakeup:
+	wakeup_destroy(&w->wakeup);
+undo_outbox:
+	message_queue_destroy(&w->outbox);
+undo_inbox:
+	message_queue_destroy(&w->inbox);
+	return err;
+}
+
+void worker_finish(struct worker *w)
+{
+	atomic_store(&w->any_thread.stop, true);
+	wakeup_force(&w->wakeup);
+	(void)pthread_join(w->thread, NULL);
+	wakeup_destroy(&w->wakeup);
+	message_queue_destroy(&w->outbox);
+	message_queue_destroy(&w->inbox);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - one thread that serves its share of the peers.
+ *
+ * A worker owns its io_uring, its replica of the membership log, and the sockets of
+ * the peers that the registrar gave it. It shares nothing: the tables below that are
+ * indexed by ID belong, entry by entry, to the worker that serves the ID now, and are
+ * handed over by message.
+ *
+ * One turn:   take messages ──▶ fill the ring with sends that are due ──▶ enter the
+ *             kernel once ──▶ hand every completion to its op.
+ *
+ * Sends never wait in the kernel (MSG_DONTWAIT), so all chains of a turn have settled
+ * when it ends; between turns a peer has at most two operations there (`receive`, and
+ * `writable` while its socket is full). Messages are taken only then: a chain was
+ * built from the roster as it is, and is committed against the same.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "bells.h"
+#include "client.h"
+#include "message.h"
+#include "op.h"
+#include "report.h"
+#include "roster.h"
+#include "view.h"
+
+/* Notices that leave with one io_uring_enter(2), of all peers together: some 150 us of
+ * work, the longest that a newcomer waits behind others. */
+#define WORKER_SENDS 256u
+/* ... of which newcomers' openings take at most so many while others wait. */
+#define WORKER_OPENING_SENDS 192u
+/* Notices to one peer in one chain. */
+#define WORKER_CHAIN 64u
+
+struct worker;
+
+enum peer_state {
+	PEER_FREE,
+	PEER_SERVED,  /* the socket is ours, notices flow */
+	PEER_CLOSING, /* waits until the kernel holds no operation of it */
+};
+
+enum peer_place {
+	PLACE_NOWHERE, /* a chain is under way, or it is free or closing */
+	PLACE_OPENING, /* ready, its opening not yet sent */
+	PLACE_READY,   /* ready: something may be due */
+	PLACE_IDLE,    /* knows everything */
+	PLACE_BLOCKED, /* waits for the client to read */
+	PLACE_RETRY,   /* waits a moment: the kernel was short of something */
+	PLACES,
+};
+
+enum peer_wait {
+	WAIT_NOT,
+	WAIT_ROOM,  /* until the socket takes more */
+	WAIT_EMPTY, /* until the client has read everything, a leave last */
+};
+
+struct peer {
+	uint8_t state;  /* enum peer_state */
+	uint8_t place;  /* enum peer_place */
+	uint8_t wait;   /* enum peer_wait, while PLACE_BLOCKED */
+	uint8_t reason; /* enum gone_reason, while closing */
+	bool device;
+	bool announced;    /* the registrar knows that its opening is queued */
+	bool leave_unread; /* the last notice was a leave; the next waits until it is read */
+	bool chained;      /* a chain is under way */
+	bool last_due;     /* the chain under way brings it up to date */
+	bool told_held_back;
+	int sock; /* ours while served */
+	int error;
+	pid_t pid;
+	struct worker *worker;
+	struct account *account;    /* NULL: a plain client minds its own descriptors */
+	TAILQ_ENTRY(peer) link;     /* in its place */
+	TAILQ_ENTRY(peer) siblings; /* in its account */
+	struct view view;
+	struct view_client client;
+	uint64_t sent;       /* notices */
+	uint64_t stalled_ns; /* since when it has read nothing */
+	int unread_bytes;    /* in its socket when last looked at */
+	struct op receive, writable;
+	char received[8];
+};
+
+TAILQ_HEAD(peer_list, peer);
+
+/* A process of devices: what it can hold, and which of our peers are in it. */
+struct account {
+	struct process process;
+	struct peer_list peers; /* empty: the entry is free */
+};
+
+/* One notice on its way; lives until its chain has settled. */
+struct send {
+	struct op op;
+	struct peer *peer;
+	uint16_t nth; /* in its chain */
+	int64_t word; /* little-endian */
+	struct iovec io;
+	struct msghdr header;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+};
+
+/* One of the server's own doorbells. */
+struct own_bell {
+	struct op op;
+	struct worker *worker;
+	uint16_t vector;
+};
+
+/* What all workers have in common; does not change while they run. */
+struct worker_shared {
+	const struct bells *bells;
+	int memory_fd;
+	uint32_t ids_max;
+	uint32_t server_id; /* ROSTER_NOBODY: silent */
+	uint16_t vectors;
+	uint16_t workers;
+	bool leaves_always, leaves_never;
+	uint64_t stall_ns;          /* 0: never */
+	struct peer *peers;         /* by ID */
+	unsigned long *held;        /* by ID: VIEW_HELD_WORDS(ids_max) words each */
+	struct own_bell *own_bells; /* by vector, NULL if silent */
+	struct report *report;
+	struct wakeup *registrar;
+	_Atomic bool *registrar_starves; /* it waits for room in our queues */
+	_Atomic int *error;              /* errno of a worker that can't go on */
+};
+
+struct worker {
+	uint16_t nth;
+	int cpu; /* to bind to, -1: any */
+	const struct worker_shared *shared;
+	pthread_t thread;
+	struct io_uring ring; /* made, used and destroyed by this thread */
+	struct roster roster;
+	struct peer_list places[PLACES];
+	struct send *sends; /* WORKER_SENDS */
+	unsigned sends_used;
+	unsigned chains;          /* under way */
+	struct account *accounts; /* of the processes of our devices, ids_max */
+	uint32_t accounts_used;   /* entries beyond were never used */
+	struct op retry, stall, woken;
+	struct __kernel_timespec retry_time, stall_time;
+	uint64_t retry_ns; /* how long the next retry waits */
+	uint64_t notices;
+	uint64_t wake_count; /* where the kernel puts the wakeup's counter */
+	/* either side's end of the queues */
+	struct message_queue inbox;  /* from the registrar */
+	struct message_queue outbox; /* to the registrar */
+	struct wakeup wakeup;
+	struct {
+		_Atomic int started; /* worker_start() waits: 1 not yet, else 0 or -errno */
+		_Atomic bool stop;   /* worker_finish() wants its end */
+	} any_thread;
+};
+
+/** worker_start() - make worker @nth and wait until it serves. Returns 0 or -errno. */
+int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared);
+
+/** worker_finish() - have it close its sockets and end, and wait for that. */
+void worker_finish(struct worker *w);
+
+/** worker_tell() - registrar only; the room must have been seen before. */
+void worker_tell(struct worker *w, const struct message *m);
+
+/* For peer.c and own_bell.c: */
+
+/** worker_move() - to another list; PLACE_NOWHERE takes it out of all. */
+void worker_move(struct worker *w, struct peer *p, enum peer_place place);
+
+/** worker_say() - never fails: the queue holds all that can be said. */
+void worker_say(struct worker *w, const struct message *m);
+
+/** worker_retry_soon() - see that those in PLACE_RETRY are taken up again. */
+void worker_retry_soon(struct worker *w);
+
+/** worker_watch_stalls() - see that those in PLACE_BLOCKED are looked at. */
+void worker_watch_stalls(struct worker *w);
+
+uint64_t worker_now_ns(void);
+
+#endif
