@@ -32,6 +32,7 @@ void view_open(struct view *v, const struct view_client *c, const struct roster 
 	*v = (struct view){
 		.opening_end = r->end,
 		.telling = ROSTER_NOBODY,
+		.taken_back = ROSTER_NOBODY,
 		.step = VIEW_VERSION,
 	};
 }
@@ -66,13 +67,20 @@ static enum view_says tell_leave(
 	return VIEW_NOTICE;
 }
 
-static void begin(struct view *v, const struct view_client *c, uint32_t id, bool leave_first)
+static void begin(struct view *v, const struct view_client *c, uint32_t id)
 {
 	v->telling = id;
 	v->vector = 0;
-	v->leave_first = leave_first;
+	if (v->taken_back == id)
+		v->taken_back = ROSTER_NOBODY;
 	if (c->guarded)
 		v->room -= c->vectors;
+}
+
+/* Does the client hold this ID, as far as this walk has come? */
+static bool holds(const struct view *v, const struct view_client *c, uint32_t id)
+{
+	return id != v->taken_back && view_holds(c, id);
 }
 
 /* The next change that concerns this client, which may mean that the backlog is
@@ -83,7 +91,7 @@ static const struct roster_change *next_change(
 	const struct roster_change *change;
 
 	while ((change = roster_after(r, v->told))) {
-		bool held = view_holds(c, change->id);
+		bool held = holds(v, c, change->id);
 
 		if (v->step == VIEW_BACKLOG && change->seq > v->opening_end)
 			return NULL;
@@ -122,36 +130,32 @@ static enum view_says advance(struct view *v, const struct view_client *c, const
 		break;
 	}
 
-	if (v->telling != ROSTER_NOBODY) {
-		if (v->leave_first) {
-			v->leave_first = false;
-			return tell_leave(v->telling, c, n, commit);
-		}
+	if (v->telling != ROSTER_NOBODY)
 		return tell_vector(v, c, n, commit);
-	}
 
 	change = next_change(v, c, r);
 	if (!change && v->step == VIEW_BACKLOG) {
 		/* Room for these was granted with the opening. */
 		assert(!c->guarded || v->room >= c->vectors);
 		v->step = VIEW_OWN;
-		begin(v, c, c->id, false);
+		begin(v, c, c->id);
 		return tell_vector(v, c, n, commit);
 	}
 	if (!change)
 		return VIEW_NOTHING;
-	if (!change->present) {
-		v->told = change->seq;
+	if (holds(v, c, change->id)) {
+		/* It left. If it came back, too, the same change is met again,
+		 * and its vectors follow; if it leaves before, they don't. */
+		if (change->present)
+			v->taken_back = change->id;
+		else
+			v->told = change->seq;
 		return tell_leave(change->id, c, n, commit);
 	}
 	if (c->guarded && v->room < view_room_wanted(v, c))
 		return VIEW_WANTS_ROOM;
 	v->told = change->seq;
-	begin(v, c, change->id, view_holds(c, change->id));
-	if (v->leave_first) {
-		v->leave_first = false;
-		return tell_leave(v->telling, c, n, commit);
-	}
+	begin(v, c, change->id);
 	return tell_vector(v, c, n, commit);
 }
 

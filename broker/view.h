@@ -48,10 +48,10 @@ struct view {
 	uint64_t opening_end; /* seq of the last change of the backlog */
 	uint32_t telling;     /* ID whose vectors are being told, or ROSTER_NOBODY */
 	uint32_t room;        /* guarded: descriptors that the client may still be sent */
+	uint32_t taken_back;  /* ID whose leave was told before its new join, or ROSTER_NOBODY */
 	uint32_t held_back;   /* peers that were not announced for want of room */
 	uint16_t vector;      /* of `telling`: the next to be told */
 	uint8_t step;         /* enum view_step */
-	bool leave_first;     /* of `telling`: it left and came back; take it back first */
 };
 
 /* Whose view it is; does not change while the client is with us. */
