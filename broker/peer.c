@@ -107,7 +107,9 @@ static void disarm_writable(struct peer *p)
 	if (!p->writable.in_kernel)
 		return;
 	sqe = ring_sqe(&p->worker->ring);
-	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&p->writable);
+	/* A cancel, not a poll_remove: that one gives up on a poll that is just being
+	 * woken, and leaves it armed. */
+	io_uring_prep_cancel(sqe, &p->writable, 0);
 	io_uring_sqe_set_data(sqe, NULL);
 }
 
