@@ -93,21 +93,25 @@ static uint32_t peers_within(
 	return low;
 }
 
-static uint64_t largest_limit(const struct rlimit *now)
+/* How many descriptors this process could have: with CAP_SYS_RESOURCE the hard limit
+ * can be raised, up to the system's own; whether we have that is tried. */
+static uint64_t largest_limit(struct rlimit *now)
 {
-	uint64_t nr_open = 1048576; /* proc(5), /proc/sys/fs/nr_open */
-	FILE *file;
+	FILE *file = fopen("/proc/sys/fs/nr_open", "re"); /* proc(5) */
+	uint64_t nr_open = 0;
 
-	/* With CAP_SYS_RESOURCE the hard limit can be raised up to nr_open. */
-	if (geteuid() != 0)
-		return now->rlim_max;
-	file = fopen("/proc/sys/fs/nr_open", "re");
 	if (file) {
 		if (fscanf(file, "%" SCNu64, &nr_open) != 1)
-			nr_open = now->rlim_max;
+			nr_open = 0;
 		(void)fclose(file);
 	}
-	return now->rlim_max > nr_open ? now->rlim_max : nr_open;
+	if (nr_open > now->rlim_max) {
+		struct rlimit raised = {.rlim_cur = now->rlim_cur, .rlim_max = nr_open};
+
+		if (sys_setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			*now = raised;
+	}
+	return now->rlim_max;
 }
 
 static int raise_limit(uint64_t needed, const struct rlimit *now)
@@ -117,8 +121,6 @@ static int raise_limit(uint64_t needed, const struct rlimit *now)
 	if (needed <= now->rlim_cur)
 		return 0;
 	wanted.rlim_cur = needed;
-	if (needed > now->rlim_max)
-		wanted.rlim_max = needed;
 	return sys_setrlimit(RLIMIT_NOFILE, &wanted);
 }
 

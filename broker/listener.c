@@ -100,10 +100,10 @@ static int make(struct listener *l, const struct listener_wish *wish, struct why
 	struct stat st;
 	int err;
 
-	if (strlen(wish->path) + sizeof(".lock") > sizeof(address.sun_path))
+	if (strlen(wish->path) >= sizeof(address.sun_path))
 		return why_fail(why, -ENAMETOOLONG,
 			"socket: the path %s is too long; at most %zu bytes fit a UNIX socket",
-			wish->path, sizeof(address.sun_path) - sizeof(".lock"));
+			wish->path, sizeof(address.sun_path) - 1);
 	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", wish->path);
 	err = take_lock(l, why);
 	if (err)

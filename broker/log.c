@@ -25,6 +25,9 @@
 #define FLOOD_BURST      50
 #define FLOOD_PER_SECOND 10
 
+/* At the end, how long the last lines may take to be written. */
+#define STOP_PATIENCE_S 2
+
 struct log_line {
 	uint16_t bytes;
 	char text[LOG_LINE_BYTES];
@@ -58,6 +61,7 @@ static int file = STDERR_FILENO;
 
 static pthread_t logger;
 static bool started;
+static bool stuck; /* the logger hangs in a write; nothing more is logged */
 static unsigned sources_count;
 static struct log_source *sources;
 static struct wakeup wake;
@@ -236,7 +240,7 @@ static bool within_limit(enum log_event event)
 void log_fields(enum log_event event, const struct log_field *fields)
 {
 	assert(event < LOG_EVENTS_COUNT);
-	if (events[event].level <= config.level && within_limit(event))
+	if (!stuck && events[event].level <= config.level && within_limit(event))
 		emit(event, fields);
 }
 
@@ -304,8 +308,12 @@ static void *run(void *unused)
 		if (atomic_exchange(&reopening, false))
 			reopen_now();
 		if (atomic_load_explicit(&asked, memory_order_acquire)) {
-			asked_print(asked_argument);
+			void (*print)(void *) = asked_print;
+			void *argument = asked_argument;
+
+			/* From here on the next one may be asked for. */
 			atomic_store_explicit(&asked, false, memory_order_release);
+			print(argument);
 		}
 		if (write_queued())
 			continue;
@@ -364,13 +372,21 @@ void log_thread(unsigned nth)
 
 void log_stop(void)
 {
+	struct timespec patience;
+
 	if (!started)
 		return;
 	atomic_store(&stopping, true);
 	wakeup_force(&wake);
-	(void)pthread_join(logger, NULL);
 	started = false;
 	source = NULL;
+	/* A pipe that nobody reads holds up the logger, not our end. */
+	(void)clock_gettime(CLOCK_REALTIME, &patience);
+	patience.tv_sec += STOP_PATIENCE_S;
+	if (pthread_timedjoin_np(logger, NULL, &patience) != 0) {
+		stuck = true;
+		return;
+	}
 	while (sources_count)
 		log_line_queue_destroy(&sources[--sources_count].queue);
 	wakeup_destroy(&wake);
@@ -384,13 +400,11 @@ void log_reopen(void)
 	wakeup_force(&wake);
 }
 
-bool log_ask(void (*print)(void *), void *argument)
+void log_ask(void (*print)(void *), void *argument)
 {
-	if (atomic_load_explicit(&asked, memory_order_acquire))
-		return false;
+	assert(!atomic_load_explicit(&asked, memory_order_acquire));
 	asked_print = print;
 	asked_argument = argument;
 	atomic_store_explicit(&asked, true, memory_order_release);
 	wakeup_force(&wake);
-	return true;
 }

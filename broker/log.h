@@ -107,9 +107,9 @@ void log_fields(enum log_event event, const struct log_field *fields);
 
 /**
  * log_ask() - have the logger call @print, which may call log_fields() as often as it
- * likes and be held up. One at a time: false while the last one is not done.
+ * likes and be held up. Not again before it was called.
  */
-bool log_ask(void (*print)(void *), void *argument);
+void log_ask(void (*print)(void *), void *argument);
 
 /** log_format() - a line as it would be written, for tests. Returns its length. */
 size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum log_event event,

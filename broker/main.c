@@ -20,6 +20,7 @@
 #include "log.h"
 #include "memory.h"
 #include "options.h"
+#include "peer.h"
 #include "registrar.h"
 #include "report.h"
 #include "sys.h"
@@ -194,6 +195,7 @@ static int tables_init(struct server *s)
 		.server_id = b->server_id,
 		.vectors = o->vectors,
 		.workers = b->workers,
+		.message_bytes = peer_message_bytes(),
 		.leaves_always = o->leaves == LEAVES_ALWAYS,
 		.leaves_never = o->leaves == LEAVES_NEVER,
 		.stall_ns = (uint64_t)o->stall_timeout_s * 1000000000u,
@@ -411,8 +413,7 @@ undo_socket:
 	listener_close(&s->listener);
 undo_fabric:
 	fabric_close(s);
-	/* What failed beneath us is no fault of the command line. */
-	return err == -EINVAL ? -EIO : err;
+	return err;
 }
 
 static int start(struct server *s)
@@ -462,6 +463,8 @@ static int start(struct server *s)
 	}
 	log_thread(0);
 	err = serve(s, &cpus);
+	/* What failed beneath us is no fault of the command line. */
+	err = err == -EINVAL ? -EIO : err;
 	log_stop();
 	(void)close(s->signal_fd);
 	return exit_code(err);

@@ -69,7 +69,7 @@ static int take_existing(struct memory *m, uint64_t bytes, const struct stat *st
 
 	if (!S_ISREG(st->st_mode))
 		return why_fail(why, -EINVAL, "memory: %s is no regular file", m->name);
-	if (st->st_uid != geteuid() && geteuid() != 0)
+	if (st->st_uid != geteuid())
 		return why_fail(why, -EPERM,
 			"memory: %s belongs to user %u; choose another name or remove it", m->name,
 			st->st_uid);
@@ -158,10 +158,15 @@ void memory_close(struct memory *m)
 	struct stat st;
 
 	/* Only the file that we made; somebody may have put another there. */
-	if (m->named && m->made && fstat(m->fd, &st) == 0 && st.st_ino == m->inode) {
-		if (m->kind == MEMORY_SHM)
+	if (m->named && m->made) {
+		int there = open_by_name(m, 0);
+		bool ours = there >= 0 && fstat(there, &st) == 0 && st.st_ino == m->inode;
+
+		if (there >= 0)
+			(void)close(there);
+		if (ours && m->kind == MEMORY_SHM)
 			(void)shm_unlink(m->name);
-		else if (stat(m->name, &st) == 0 && st.st_ino == m->inode)
+		else if (ours)
 			(void)unlink(m->name);
 	}
 	if (m->fd >= 0)

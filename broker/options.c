@@ -13,6 +13,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "famez/wire.h"
 
@@ -68,7 +69,7 @@ static const struct option long_options[] = {
 
 const char *options_help(void)
 {
-	return "famez-server - introduces the virtual machines of an ivshmem fabric to each other\n"
+	return "famez-server - introduces the VMs of an ivshmem fabric to each other\n"
 	       "\n"
 	       "usage: famez-server [OPTION ...]\n"
 	       "\n"
@@ -78,7 +79,7 @@ const char *options_help(void)
 	       "              --silent           the server is no peer itself; IDs start at 0\n"
 	       "              --leaves WHO       who is told leaves: auto, always, never (auto)\n"
 	       "              --device-names L   executables that are devices (qemu-*,kvm)\n"
-	       "              --stall-timeout S  drop who reads nothing for S seconds (0: never)\n"
+	       "              --stall-timeout S  drop who reads nothing for S seconds (never)\n"
 	       "memory    -l, --size SIZE        bytes, K, M or G, to a power of two (64M)\n"
 	       "          -M, --shm-name NAME    a POSIX object      (default: a sealed memfd)\n"
 	       "          -m, --shm-path PATH    a file, or an unnamed one in that folder\n"
@@ -87,7 +88,7 @@ const char *options_help(void)
 	       "              --socket-mode M    octal, such as 0660\n"
 	       "              --socket-owner O   USER, USER:GROUP or :GROUP\n"
 	       "threads       --workers N        (one per CPU)\n"
-	       "              --cpus LIST        such as 0,2-3: one worker bound to each in turn\n"
+	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
 	       "          -p, --pidfile FILE\n"
 	       "              --logfile FILE     (standard error)  --log-format text|json\n"
@@ -328,6 +329,9 @@ static int take_option(
 		o->socket_path = value;
 		if (!*value)
 			err = wrong(why, "--socketpath", value, "the path of a socket");
+		if (strlen(value) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+			err = wrong(why, "--socketpath", value,
+				"at most 107 bytes, which is what fits a UNIX socket");
 		break;
 	case 'm':
 		err = take_path(o, "--shm-path", value, why);

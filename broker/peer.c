@@ -17,10 +17,23 @@
 #include "log.h"
 #include "sys.h"
 
-/* A message in an unread socket takes at least so many bytes of its buffer (768 were
- * seen): what divides SIOCOUTQ into an upper bound of messages. At a wake-up the last
- * one is accounted but for a rest, so less than one counts as none. */
-#define UNREAD_BYTES_MIN 512
+/* What a message takes at least of a socket's buffer, should it not be measurable. */
+#define MESSAGE_BYTES_MIN 512
+
+int peer_message_bytes(void)
+{
+	static const char word[FAMEZ_WIRE_BYTES];
+	int pair[2], bytes = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+		return MESSAGE_BYTES_MIN;
+	if (send(pair[0], word, sizeof(word), MSG_DONTWAIT) != sizeof(word) ||
+		sys_ioctl_int(pair[0], SIOCOUTQ, &bytes) < 0)
+		bytes = 0;
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+	return bytes > MESSAGE_BYTES_MIN ? bytes : MESSAGE_BYTES_MIN;
+}
 
 static int unread_bytes(const struct peer *p)
 {
@@ -28,6 +41,12 @@ static int unread_bytes(const struct peer *p)
 
 	/* Can't be asked: taken for full, so nothing is sent that might hurt. */
 	return sys_ioctl_int(p->sock, SIOCOUTQ, &bytes) < 0 ? INT32_MAX : bytes;
+}
+
+/* At a wake-up the last message is accounted but for a rest: less than one is none. */
+static bool has_read_all(const struct peer *p)
+{
+	return unread_bytes(p) < p->worker->shared->message_bytes;
 }
 
 /* Descriptors on their way to an account's process that it does not show as its own
@@ -42,7 +61,8 @@ static uint32_t in_flight(void *argument)
 	{
 		if (p->state != PEER_SERVED)
 			continue;
-		count += (uint32_t)unread_bytes(p) / UNREAD_BYTES_MIN + p->view.room;
+		count += (uint32_t)(unread_bytes(p) / p->worker->shared->message_bytes) +
+			 p->view.room;
 		if (p->view.telling != ROSTER_NOBODY)
 			count += p->client.vectors - p->view.vector;
 	}
@@ -195,7 +215,7 @@ static void on_writable(struct op *op, int res, uint32_t flags)
 	}
 	if (p->wait == WAIT_NOT)
 		return; /* the end of one that was removed */
-	if (p->wait == WAIT_EMPTY ? unread_bytes(p) >= UNREAD_BYTES_MIN : res < 0) {
+	if (p->wait == WAIT_EMPTY ? !has_read_all(p) : res < 0) {
 		arm_writable(p);
 		return;
 	}
@@ -243,6 +263,13 @@ static void on_told(struct peer *p, unsigned count, int res)
 	}
 	if (all) {
 		w->retry_ns = 0;
+		if (p->last_due) {
+			struct notice none;
+			/* What is left concerns others: the cursor passes it. */
+			enum view_says says = view_next(&p->view, &p->client, &w->roster, &none);
+
+			assert(says == VIEW_NOTHING);
+		}
 		worker_move(w, p,
 			p->last_due    ? PLACE_IDLE
 			: p->announced ? PLACE_READY
@@ -367,7 +394,7 @@ unsigned peer_tell(struct peer *p, unsigned most)
 			break;
 		case VIEW_NOTICE:
 			if (p->leave_unread) {
-				if (unread_bytes(p) >= UNREAD_BYTES_MIN) {
+				if (!has_read_all(p)) {
 					block(p, WAIT_EMPTY);
 					return 0;
 				}
@@ -439,6 +466,8 @@ void peer_adopt(struct worker *w, const struct message *m)
 	if (m->device) {
 		p->account = account_of(w, m->pid);
 		TAILQ_INSERT_TAIL(&p->account->peers, p, siblings);
+		/* Somebody of this process may just have left. */
+		p->account->process.looked_ns = 0;
 		if (!take_room(p, shared->vectors)) {
 			refuse(p);
 			peer_drop(p, GONE_DESCRIPTORS, 0);

@@ -12,6 +12,12 @@
 
 #include "worker.h"
 
+/**
+ * peer_message_bytes() - what one message takes of a socket's buffer in this kernel: what
+ * divides SIOCOUTQ into a number of messages that a client has not read. Any thread.
+ */
+int peer_message_bytes(void);
+
 /** peer_adopt() - a MESSAGE_ADOPT; the socket is ours from here on, whatever happens. */
 void peer_adopt(struct worker *w, const struct message *m);
 

@@ -61,6 +61,8 @@ static void take_newcomer(struct registrar *r, int sock)
 	struct client c;
 	int err;
 
+	/* A byte out of band is one that a client should not have sent, like any. */
+	(void)setsockopt(sock, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
 	client_identify(sock, r->device_names, &c);
 	/* The devices of one process share its descriptors, so they share a worker. */
 	intent = membership_connected(
@@ -177,8 +179,7 @@ static void finish_report(struct registrar *r)
 	r->report->joins = m->joins;
 	r->report->leaves = m->leaves;
 	r->report->refused = m->refused;
-	if (!log_ask(report_print, r->report))
-		atomic_store(&r->report->busy, false);
+	log_ask(report_print, r->report);
 }
 
 static void take_message(struct registrar *r, const struct message *m)
@@ -240,9 +241,8 @@ static void start_report(struct registrar *r)
 {
 	const struct message report = {.kind = MESSAGE_REPORT};
 
-	/* The last one is not printed yet: this one would say the same. */
-	if (atomic_exchange(&r->report->busy, true))
-		return;
+	r->report_wanted = false;
+	atomic_store(&r->report->busy, true);
 	for (uint32_t id = 0; id < r->report->ids_max; id++)
 		r->report->peers[id].filled = false;
 	r->reports_missing = r->workers_count;
@@ -265,7 +265,7 @@ static void take_signal(struct registrar *r, unsigned number)
 		tell_all(r, &rewind);
 		return;
 	case SIGUSR1:
-		start_report(r);
+		r->report_wanted = true;
 		return;
 	default:
 		return;
@@ -317,6 +317,9 @@ static int turn(struct registrar *r)
 	/* Who leaves makes room for who comes. */
 	starved = take_messages(r);
 	take_signals(r);
+	/* While one is printed, the next one waits; the logger rings when it is done. */
+	if (r->report_wanted && !atomic_load(&r->report->busy) && room_for_an_event(r))
+		start_report(r);
 	accept_some(r);
 	if (r->stop)
 		return 0;
@@ -329,7 +332,8 @@ static int turn(struct registrar *r)
 		atomic_store(&r->starves, true);
 		asleep = !room_for_an_event(r);
 	} else {
-		asleep = !r->accepting && !messages_wait(r);
+		asleep = !r->accepting && !messages_wait(r) &&
+			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
 	wakeup_awake(&r->wakeup);
@@ -358,6 +362,7 @@ int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
 	err = wakeup_init(&r->wakeup);
 	if (err)
 		goto undo_seats;
+	report->printed = &r->wakeup;
 	/* Four operations, each completing once. */
 	err = ring_init(&r->ring, 8, 16);
 	if (err)

@@ -47,6 +47,7 @@ struct registrar {
 	struct __kernel_timespec pause_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
+	bool report_wanted;
 	bool accepting; /* somebody may be waiting to be accepted */
 	bool stop;
 };

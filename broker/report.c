@@ -73,6 +73,7 @@ void report_print(void *report)
 {
 	struct report *r = report;
 	uint64_t notices = 0, epoch = 1, held_back = 0;
+	uint32_t present = r->present;
 	size_t bytes = sizeof(epoch);
 
 	for (uint16_t w = 0; w < r->workers; w++)
@@ -96,6 +97,8 @@ void report_print(void *report)
 		if (r->rung[v])
 			log_event(report_vector, LOG_NUMBER("vector", v),
 				LOG_NUMBER("rung", r->rung[v]));
-	log_event(report_end, LOG_NUMBER("peers", r->present));
-	atomic_store_explicit(&r->busy, false, memory_order_release);
+	/* First free, then the last line: who waits for it may ask again at once. */
+	atomic_store(&r->busy, false);
+	log_event(report_end, LOG_NUMBER("peers", present));
+	wakeup_ring(r->printed);
 }

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "queue.h"
+
 /* One peer. */
 struct report_peer {
 	bool filled;
@@ -38,7 +40,8 @@ enum report_state {
 struct report {
 	uint32_t ids_max;
 	uint16_t vectors;
-	_Atomic bool busy; /* from the asking to the last line */
+	_Atomic bool busy;      /* from the asking until the peers are printed */
+	struct wakeup *printed; /* rung when it is not busy any more */
 	/* by the registrar */
 	uint32_t present, opening;
 	uint64_t joins, leaves, refused;

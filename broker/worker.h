@@ -129,6 +129,7 @@ struct worker_shared {
 	uint32_t server_id; /* ROSTER_NOBODY: silent */
 	uint16_t vectors;
 	uint16_t workers;
+	int message_bytes; /* peer_message_bytes() */
 	bool leaves_always, leaves_never;
 	uint64_t stall_ns;          /* 0: never */
 	struct peer *peers;         /* by ID */

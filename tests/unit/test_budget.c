@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_budget.c - what a fabric needs, summed up by hand beside the broker's sums; and
+ * that limits are raised, or the number to set is said.
+ */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "budget.h"
+#include "roster.h"
+
+static struct options options_of(const char *a, const char *b, const char *c, const char *d)
+{
+	char *argv[] = {(char *)"famez-server", (char *)a, (char *)b, (char *)c, (char *)d};
+	struct options o;
+	struct why why;
+	int argc = 1;
+
+	while (argc < 5 && argv[argc])
+		argc++;
+	assert_int_equal(options_parse(&o, argc, argv, &why), 0);
+	return o;
+}
+
+static void descriptors_are_sockets_and_eventfds_and_our_own(void **state)
+{
+	static const uint32_t peers[] = {1, 2, 14, 1000, 65534};
+	static const char *const vectors[] = {"1", "4", "16", "2048"};
+
+	(void)state;
+	for (unsigned p = 0; p < UNIT_COUNT(peers); p++)
+		for (unsigned v = 0; v < UNIT_COUNT(vectors); v++) {
+			struct options o = options_of("-n", vectors[v], NULL, NULL);
+			struct budget b;
+
+			budget_of(&b, &o, peers[p], 2);
+			assert_int_equal(b.peers, peers[p]);
+			assert_int_equal(b.sockets, peers[p]);
+			assert_int_equal(b.eventfds, ((uint64_t)peers[p] + 1) * o.vectors);
+			assert_int_equal(b.descriptors, b.sockets + b.eventfds + b.own);
+			assert_in_range(b.own, 8, 64);
+		}
+}
+
+static void ids_start_at_1_and_the_servers_is_the_last(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget b;
+
+	(void)state;
+	budget_of(&b, &o, 14, 1);
+	assert_int_equal(b.first_id, 1);
+	assert_int_equal(b.server_id, 15);
+	assert_int_equal(b.ids_max, 16);
+}
+
+static void a_silent_server_has_neither_id_nor_eventfds(void **state)
+{
+	struct options o = options_of("--silent", NULL, NULL, NULL);
+	struct budget b;
+
+	(void)state;
+	budget_of(&b, &o, 14, 1);
+	assert_int_equal(b.first_id, 0);
+	assert_int_equal(b.server_id, ROSTER_NOBODY);
+	assert_int_equal(b.ids_max, 14);
+	assert_int_equal(b.eventfds, 14 * 4);
+}
+
+static void a_peer_costs_2_kib_a_vector_64_bytes_a_pair_one_bit(void **state)
+{
+	static const uint32_t peers[] = {10, 100, 1000, 10000};
+
+	(void)state;
+	for (unsigned p = 0; p < UNIT_COUNT(peers); p++) {
+		struct options o = options_of("-n", "16", NULL, NULL);
+		struct budget b;
+		uint64_t bits, bits_least = (uint64_t)peers[p] * peers[p];
+
+		budget_of(&b, &o, peers[p], 2);
+		bits = (b.ids_max + UINT64_C(63)) / 64 * 64 * b.ids_max;
+		assert_true(b.peer_bytes <= 2048);
+		assert_true(b.vector_bytes <= 64 * (b.eventfds + 16));
+		assert_true(b.held_bytes <= bits / 8);
+		assert_true(b.held_bytes >= bits_least / 8);
+		assert_true(b.memory >= b.peers * b.peer_bytes + b.vector_bytes + b.held_bytes);
+		assert_true(b.memory >= b.base_bytes);
+	}
+}
+
+static void what_grows_with_the_workers_is_counted(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget one, eight;
+
+	(void)state;
+	budget_of(&one, &o, 1000, 1);
+	budget_of(&eight, &o, 1000, 8);
+	assert_int_equal(eight.workers, 8);
+	assert_true(eight.own > one.own);
+	assert_true(eight.memory > one.memory);
+	assert_true(eight.peer_bytes <= 2048);
+}
+
+static void set_limit(rlim_t soft, rlim_t hard)
+{
+	struct rlimit limit = {soft, hard};
+
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static rlim_t soft_limit(void)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	return limit.rlim_cur;
+}
+
+static void the_soft_limit_is_raised_to_what_is_needed(void **state)
+{
+	struct options o = options_of("--peers", "100", NULL, NULL);
+	struct budget b;
+	struct why why = {""};
+
+	(void)state;
+	set_limit(64, 4096);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_int_equal(b.peers, 100);
+	assert_true(soft_limit() >= b.descriptors);
+}
+
+static void a_limit_that_is_high_enough_is_left_alone(void **state)
+{
+	struct options o = options_of("--peers", "10", NULL, NULL);
+	struct budget b;
+	struct why why = {""};
+
+	(void)state;
+	set_limit(1000, 2000);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_int_equal(soft_limit(), 1000);
+}
+
+static void peers_asked_for_that_do_not_fit_are_refused_with_the_number(void **state)
+{
+	struct options o = options_of("--peers", "1000", NULL, NULL);
+	struct budget b, wanted;
+	struct why why = {""};
+	char number[32];
+	uint64_t least;
+
+	(void)state;
+	if (geteuid() == 0) {
+		/* With the privilege to raise hard limits nothing is refused for them. */
+		assert_int_equal(setgid(65534), 0);
+		assert_int_equal(setuid(65534), 0);
+	}
+	set_limit(1000, 1000);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), -EMFILE);
+	assert_null(strchr(why.text, '\n'));
+	budget_of(&wanted, &o, 1000, 1);
+	for (least = wanted.descriptors; least < wanted.descriptors + 4096; least++) {
+		(void)snprintf(number, sizeof(number), "%llu", (unsigned long long)least);
+		if (strstr(why.text, number))
+			return;
+	}
+	fail_msg("\"%s\" does not say that %llu are needed", why.text,
+		(unsigned long long)wanted.descriptors);
+}
+
+static void as_many_as_fit_are_taken_where_none_were_asked_for(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget b, more;
+	struct why why = {""};
+
+	(void)state;
+	if (geteuid() == 0) {
+		assert_int_equal(setgid(65534), 0);
+		assert_int_equal(setuid(65534), 0);
+	}
+	set_limit(500, 1000);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_true(b.peers > 100 && b.peers < 200);
+	assert_true(b.descriptors <= 1000);
+	budget_of(&more, &o, b.peers + 1, 1);
+	assert_true(more.descriptors > 1000);
+	assert_true(soft_limit() >= b.descriptors);
+}
+
+static void the_default_is_met_where_it_fits(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget b;
+	struct why why = {""};
+
+	(void)state;
+	budget_of(&b, &o, 1000, 1);
+	if (soft_limit() < b.descriptors)
+		set_limit(b.descriptors, b.descriptors);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_int_equal(b.peers, 1000);
+}
+
+static void not_even_one_peer_is_a_refusal(void **state)
+{
+	struct options o = options_of("-n", "2048", NULL, NULL);
+	struct budget b;
+	struct why why = {""};
+
+	(void)state;
+	if (geteuid() == 0) {
+		assert_int_equal(setgid(65534), 0);
+		assert_int_equal(setuid(65534), 0);
+	}
+	set_limit(256, 256);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), -EMFILE);
+	assert_true(strlen(why.text) > 0);
+}
+
+#define T(name) cmocka_unit_test(name)
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		T(descriptors_are_sockets_and_eventfds_and_our_own),
+		T(ids_start_at_1_and_the_servers_is_the_last),
+		T(a_silent_server_has_neither_id_nor_eventfds),
+		T(a_peer_costs_2_kib_a_vector_64_bytes_a_pair_one_bit),
+		T(what_grows_with_the_workers_is_counted),
+		T(the_soft_limit_is_raised_to_what_is_needed),
+		T(a_limit_that_is_high_enough_is_left_alone),
+		T(peers_asked_for_that_do_not_fit_are_refused_with_the_number),
+		T(as_many_as_fit_are_taken_where_none_were_asked_for),
+		T(the_default_is_met_where_it_fits),
+		T(not_even_one_peer_is_a_refusal),
+	};
+
+	return unit_run(argc, argv, tests, UNIT_COUNT(tests));
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_log.c - one line an event: its shape in text and JSON, odd bytes, the flood.
+ */
+#include "unit.h"
+
+#include "log.h"
+
+static const uint64_t noon_ns = UINT64_C(1795348800) * 1000000000 + 123456789;
+
+static void expect_line(bool json, const struct log_field *fields, const char *want)
+{
+	char line[2048];
+	size_t length = log_format(line, sizeof(line), json, noon_ns, LOG_join, fields);
+
+	assert_true(length > 0 && length < sizeof(line));
+	assert_int_equal(line[length - 1], '\n');
+	line[length - 1] = '\0';
+	assert_string_equal(line, want);
+}
+
+#define FIELDS(...) ((const struct log_field[]){__VA_ARGS__, {NULL, NULL, 0}})
+
+static void a_text_line_is_time_level_event_and_fields(void **state)
+{
+	(void)state;
+	expect_line(false, FIELDS(LOG_NUMBER("id", 3), LOG_TEXT("exe", "qemu-system-x86_64")),
+		"2026-11-22T12:00:00.123456Z info event=join id=3 exe=qemu-system-x86_64");
+}
+
+static void a_json_line_is_one_object(void **state)
+{
+	(void)state;
+	expect_line(true, FIELDS(LOG_NUMBER("id", 3), LOG_TEXT("exe", "qemu")),
+		"{\"time\":\"2026-11-22T12:00:00.123456Z\",\"level\":\"info\",\"event\":\"join\","
+		"\"id\":3,\"exe\":\"qemu\"}");
+}
+
+static void the_largest_number_is_written_whole(void **state)
+{
+	(void)state;
+	expect_line(false, FIELDS(LOG_NUMBER("n", UINT64_MAX)),
+		"2026-11-22T12:00:00.123456Z info event=join n=18446744073709551615");
+}
+
+static void texts_with_spaces_are_quoted(void **state)
+{
+	(void)state;
+	expect_line(false, FIELDS(LOG_TEXT("why", "no room")),
+		"2026-11-22T12:00:00.123456Z info event=join why=\"no room\"");
+	expect_line(false, FIELDS(LOG_TEXT("why", "")),
+		"2026-11-22T12:00:00.123456Z info event=join why=\"\"");
+	expect_line(false, FIELDS(LOG_TEXT("why", "a=b")),
+		"2026-11-22T12:00:00.123456Z info event=join why=\"a=b\"");
+}
+
+/* Whatever a client calls itself: one line, printable, and quotes that pair. */
+static void check_tame(bool json, const char *text)
+{
+	char line[4096];
+	size_t length = log_format(line, sizeof(line), json, noon_ns, LOG_join,
+		FIELDS(LOG_TEXT("exe", text), LOG_NUMBER("last", 7)));
+	unsigned quotes = 0;
+
+	assert_true(length > 0 && length < sizeof(line));
+	for (size_t n = 0; n + 1 < length; n++) {
+		unsigned char c = (unsigned char)line[n];
+
+		assert_true(c >= 0x20 && c != 0x7f);
+		if (json)
+			assert_true(c < 0x80 || (unsigned char)text[0] >= 0x80);
+		if (c == '\\')
+			n++; /* whatever is escaped */
+		else
+			quotes += c == '"';
+	}
+	assert_int_equal(line[length - 1], '\n');
+	assert_int_equal(quotes % 2, 0);
+	line[length - 1] = '\0';
+	assert_non_null(strstr(line, json ? "\"last\":7}" : " last=7"));
+}
+
+static void odd_bytes_never_break_a_line(void **state)
+{
+	(void)state;
+	for (unsigned c = 1; c < 256; c++) {
+		char text[] = {(char)c, 'x', (char)c, '\0'};
+
+		check_tame(false, text);
+		check_tame(true, text);
+	}
+	check_tame(false, "\"\\\"\\\\\" event=drop id=1");
+	check_tame(true, "\",\"event\":\"drop");
+	check_tame(false, "a\nb\r\tc\x1b[31m");
+	check_tame(true, "\xff\xfe\xc3\x28");
+}
+
+static void a_line_too_long_is_cut_and_still_one_line(void **state)
+{
+	static char text[5000];
+	char line[256];
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	for (size_t bytes = 128; bytes <= sizeof(line); bytes++)
+		for (unsigned json = 0; json < 2; json++) {
+			size_t length;
+
+			memset(line, 0x55, sizeof(line));
+			length = log_format(line, bytes, json, noon_ns, LOG_join,
+				FIELDS(LOG_TEXT("a", text), LOG_TEXT("b", text)));
+			assert_true(length > 0 && length <= bytes);
+			assert_ptr_equal(memchr(line, '\n', length), line + length - 1);
+			for (size_t n = bytes; n < sizeof(line); n++)
+				assert_int_equal(line[n], 0x55);
+		}
+}
+
+static void an_event_without_fields_is_a_line_too(void **state)
+{
+	static const struct log_field none[] = {{NULL, NULL, 0}};
+	char line[256];
+
+	(void)state;
+	line[log_format(line, sizeof(line), false, 0, LOG_report_end, none)] = '\0';
+	assert_string_equal(line, "1970-01-01T00:00:00.000000Z notice event=report-end\n");
+}
+
+/* ---- the logger --------------------------------------------------------------- */
+
+static char path[] = "/tmp/famez-unit-log-XXXXXX";
+
+static int set_up(void **state)
+{
+	int fd;
+
+	(void)state;
+	memcpy(path + sizeof(path) - 7, "XXXXXX", 7);
+	fd = mkstemp(path);
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+static unsigned lines_with(const char *word)
+{
+	static char text[1 << 20];
+	FILE *f = fopen(path, "re");
+	unsigned count = 0;
+
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	(void)fclose(f);
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+		count += strstr(line, word) != NULL;
+	return count;
+}
+
+static void open_log(enum log_level level)
+{
+	struct log_config config = {.file = path, .level = level};
+
+	assert_int_equal(log_open(&config), 0);
+}
+
+static void lines_above_the_level_are_left_out(void **state)
+{
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	log_event(stop, LOG_NUMBER("n", 1));
+	log_event(join, LOG_NUMBER("n", 2));
+	log_event(drop, LOG_NUMBER("n", 3));
+	assert_int_equal(lines_with("event=stop"), 1);
+	assert_int_equal(lines_with("event=join"), 0);
+	assert_int_equal(lines_with("event=drop"), 1);
+}
+
+static void what_is_queued_is_written_before_the_logger_ends(void **state)
+{
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(2), 0);
+	log_thread(1);
+	for (unsigned n = 0; n < 100; n++)
+		log_event(report, LOG_NUMBER("n", n));
+	log_stop();
+	assert_int_equal(lines_with("event=report") + log_dropped(), 100);
+	log_event(stop, LOG_NUMBER("n", 1));
+	assert_int_equal(lines_with("event=stop"), 1);
+}
+
+static void a_flood_of_one_event_is_cut_short_and_counted(void **state)
+{
+	unsigned written;
+
+	(void)state;
+	open_log(LOG_LEVEL_INFO);
+	assert_int_equal(log_start(1), 0);
+	log_thread(0);
+	for (unsigned n = 0; n < 100000; n++)
+		log_event(refuse, LOG_NUMBER("n", n));
+	log_event(stop, LOG_NUMBER("n", 1));
+	log_stop();
+	written = lines_with("event=refuse");
+	assert_true(written > 0 && written < 50000);
+	assert_int_equal(lines_with("event=stop") + log_dropped() > 0, 1);
+}
+
+static void a_log_that_was_rotated_is_opened_anew(void **state)
+{
+	char moved[64];
+
+	(void)state;
+	(void)snprintf(moved, sizeof(moved), "%s.1", path);
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(1), 0);
+	log_thread(0);
+	assert_int_equal(rename(path, moved), 0);
+	log_reopen();
+	log_stop();
+	log_event(stop, LOG_NUMBER("n", 1));
+	assert_int_equal(unlink(moved), 0);
+	assert_int_equal(lines_with("event=stop"), 1);
+}
+
+static void a_file_that_cannot_be_opened_is_an_error(void **state)
+{
+	struct log_config config = {.file = "/proc/no/such/log", .level = LOG_LEVEL_NOTICE};
+
+	(void)state;
+	assert_true(log_open(&config) < 0);
+}
+
+#define T(name)  cmocka_unit_test(name)
+#define TF(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		T(a_text_line_is_time_level_event_and_fields),
+		T(a_json_line_is_one_object),
+		T(the_largest_number_is_written_whole),
+		T(texts_with_spaces_are_quoted),
+		T(odd_bytes_never_break_a_line),
+		T(a_line_too_long_is_cut_and_still_one_line),
+		T(an_event_without_fields_is_a_line_too),
+		TF(lines_above_the_level_are_left_out),
+		TF(what_is_queued_is_written_before_the_logger_ends),
+		TF(a_flood_of_one_event_is_cut_short_and_counted),
+		TF(a_log_that_was_rotated_is_opened_anew),
+		T(a_file_that_cannot_be_opened_is_an_error),
+	};
+
+	return unit_run(argc, argv, tests, UNIT_COUNT(tests));
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * say.h - everything that the client prints. See say.c.
+ */
+#ifndef CLIENT_SAY_H
+#define CLIENT_SAY_H
+
+#include "famez/peer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+void say_init(bool json);
+
+/** say_error() - one line on standard error, "famez-client: " before it. */
+void say_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** say_where() - what say_error() puts before its text from now on; "" for nothing. */
+void say_where(const char *where);
+
+/** say_note() - a line for people only, on standard output. */
+void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** say_interrupted() - end the line on which the terminal has shown ^C. */
+void say_interrupted(void);
+
+void say_event_join(unsigned peer);
+void say_event_leave(unsigned peer);
+void say_event_doorbell(unsigned vector, uint64_t count);
+void say_event_lost(void);
+
+void say_id(int id);
+void say_peers(const struct famez *f);
+void say_rang(int peer, int vector, unsigned rung); /* -1: all of them */
+void say_memory(size_t bytes);
+void say_peek(size_t offset, const unsigned char *bytes, size_t count);
+void say_poke(size_t offset, size_t count);
+void say_present(unsigned peer, unsigned vectors);
+
+#endif
