@@ -43,19 +43,21 @@ void ring_destroy(struct io_uring *ring)
 	io_uring_queue_exit(ring);
 }
 
-struct io_uring_sqe *ring_sqe(struct io_uring *ring)
+void ring_reserve(struct io_uring *ring, unsigned count)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-
-	while (!sqe) {
+	while (io_uring_sq_space_left(ring) < count) {
 		int res = io_uring_submit(ring);
 
 		/* The kernel is short of memory or has a full completion queue:
 		 * both pass without our help. */
 		assert(res >= 0 || res == -EAGAIN || res == -EBUSY || res == -EINTR);
-		sqe = io_uring_get_sqe(ring);
 	}
-	return sqe;
+}
+
+struct io_uring_sqe *ring_sqe(struct io_uring *ring)
+{
+	ring_reserve(ring, 1);
+	return io_uring_get_sqe(ring);
 }
 
 int ring_turn(struct io_uring *ring, unsigned wait)

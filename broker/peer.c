@@ -414,6 +414,7 @@ unsigned peer_tell(struct peer *p, unsigned most)
 		worker_move(w, p, PLACE_IDLE);
 		return 0;
 	}
+	ring_reserve(&w->ring, count);
 	for (unsigned i = 0; i < count; i++) {
 		struct send *s = &w->sends[w->sends_used + i];
 		struct io_uring_sqe *sqe = ring_sqe(&w->ring);
