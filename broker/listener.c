@@ -46,7 +46,9 @@ static int take_lock(struct listener *l, struct why *why)
 		if (fd < 0)
 			return why_fail(why, fd, "socket: cannot open the lock %s: %s", path,
 				strerror(-fd));
-		err = sys_flock(fd, LOCK_EX | LOCK_NB);
+		do
+			err = sys_flock(fd, LOCK_EX | LOCK_NB);
+		while (err == -EINTR);
 		if (err < 0) {
 			(void)close(fd);
 			if (err == -EWOULDBLOCK)

@@ -30,6 +30,9 @@
 #define EXIT_LIMITS 3
 #define EXIT_IN_USE 4
 
+#define URING_HINT                                                                                 \
+	" (io_uring needs Linux 5.17 or newer, and sysctl kernel.io_uring_disabled to be 0)"
+
 struct server {
 	struct options options;
 	struct budget budget;
@@ -52,8 +55,6 @@ static int exit_code(int err)
 	switch (-err) {
 	case 0:
 		return EXIT_SUCCESS;
-	case EINVAL:
-		return EXIT_USAGE;
 	case EADDRINUSE:
 		return EXIT_IN_USE;
 	default:
@@ -237,10 +238,8 @@ static int workers_start(struct server *s, const cpu_set_t *cpus)
 
 		if (err) {
 			workers_finish(s);
-			return why_fail(&s->why, err,
-				"worker %u does not start: %s (io_uring needs Linux 5.17, and "
-				"kernel.io_uring_disabled to be 0)",
-				w, strerror(-err));
+			return why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, w,
+				strerror(-err));
 		}
 		s->workers_running++;
 	}
@@ -277,7 +276,8 @@ static int fabric_open(struct server *s, const cpu_set_t *cpus)
 	err = registrar_init(
 		&s->registrar, b->first_id, b->peers, b->workers, &s->bells, &s->report);
 	if (err) {
-		(void)why_fail(&s->why, err, "registrar: %s", strerror(-err));
+		(void)why_fail(
+			&s->why, err, "registrar does not start: %s" URING_HINT, strerror(-err));
 		goto undo_report;
 	}
 	err = tables_init(s);
@@ -422,12 +422,11 @@ static int start(struct server *s)
 	cpu_set_t cpus;
 	int workers, err;
 
-	err = find_socket_path(s);
-	if (err)
-		return exit_code(err);
+	if (find_socket_path(s))
+		return EXIT_USAGE;
 	workers = count_workers(s, &cpus);
 	if (workers < 0)
-		return exit_code(workers);
+		return EXIT_USAGE;
 	if (budget_fit(&s->budget, &s->options, (uint16_t)workers, &s->why))
 		return EXIT_LIMITS;
 	if (s->options.check) {
@@ -457,14 +456,12 @@ static int start(struct server *s)
 		return exit_code(err);
 	err = log_start((unsigned)workers + 1);
 	if (err) {
-		(void)why_fail(&s->why, err, "log: %s", strerror(-err));
+		(void)why_fail(&s->why, err, "log: the logger does not start: %s", strerror(-err));
 		(void)close(s->signal_fd);
 		return EXIT_FAILURE;
 	}
 	log_thread(0);
 	err = serve(s, &cpus);
-	/* What failed beneath us is no fault of the command line. */
-	err = err == -EINVAL ? -EIO : err;
 	log_stop();
 	(void)close(s->signal_fd);
 	return exit_code(err);

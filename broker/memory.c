@@ -160,7 +160,8 @@ void memory_close(struct memory *m)
 	/* Only the file that we made; somebody may have put another there. */
 	if (m->named && m->made) {
 		int there = open_by_name(m, 0);
-		bool ours = there >= 0 && fstat(there, &st) == 0 && st.st_ino == m->inode;
+		bool ours = there >= 0 && fstat(there, &st) == 0 &&
+			    (st.st_ino == m->inode || !m->inode);
 
 		if (there >= 0)
 			(void)close(there);

@@ -30,7 +30,7 @@ struct memory {
 	const char *name; /* borrowed */
 	bool made;        /* we made the named object; memory_close() removes it */
 	bool named;
-	uint64_t inode;
+	uint64_t inode; /* of the named object; 0: not known yet */
 };
 
 /**

@@ -34,7 +34,7 @@ struct options {
 	uint64_t memory_asked; /* bytes as given */
 	uint64_t memory_bytes; /* rounded up to a power of two */
 	/* socket */
-	const char *socket_path;  /* NULL: options_socket_default() */
+	const char *socket_path;  /* NULL: main() finds one */
 	int socket_mode;          /* -1: as the umask has it */
 	const char *socket_owner; /* USER[:GROUP], NULL: not changed */
 	/* threads */

@@ -109,7 +109,10 @@ enum view_says view_next(
 void view_commit(
 	struct view *v, const struct view_client *c, const struct roster *r, unsigned count);
 
-/** view_grant() - @descriptors more may be sent to a guarded client. */
+/**
+ * view_grant() - @descriptors more may be sent to a guarded client. Its own vectors must
+ * be granted before the first view_next(): they come last, and without being asked for.
+ */
 void view_grant(struct view *v, uint32_t descriptors);
 
 /**
@@ -127,7 +130,8 @@ void view_hold_back(struct view *v, const struct view_client *c, const struct ro
 /**
  * view_rewind() - try again whom we held back: a client that is told no leaves
  * walks the whole roster once more. What it holds is not told again.
- * Returns false where there is nothing to try (or the opening still runs).
+ * Returns false where there is nothing to try, or its opening or a peer is
+ * just being told.
  */
 bool view_rewind(struct view *v, const struct view_client *c);
 

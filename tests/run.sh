@@ -86,7 +86,10 @@ step_format() {
 step_asan() {
 	build asan
 	unit_tests asan
-	many_tests 'asan faults' python3 tests/faults/run_all.py --server build/asan/broker/famez-server-faults
+	local script
+	for script in start join sending; do
+		many_tests "asan faults $script" python3 "tests/faults/$script.py" --server build/asan/broker/famez-server-faults
+	done
 	many_tests 'asan blackbox' python3 tests/blackbox/run_all.py --server build/asan/broker/famez-server
 	many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
 }
