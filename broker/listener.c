@@ -11,8 +11,13 @@
 #include <string.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "sys.h"
+
+/* How often, and how far apart, we look whether a dead server's socket is closed. */
+#define ORPHAN_LOOKS   200
+#define ORPHAN_LOOK_NS 10000000
 
 /* Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
 #define LISTENER_BACKLOG 4096
@@ -67,6 +72,7 @@ static int take_lock(struct listener *l, struct why *why)
 			continue;
 		}
 		l->lock = fd;
+		l->orphan = ours.st_size > 0;
 		n = snprintf(pid, sizeof(pid), "%d\n", getpid());
 		err = sys_ftruncate(fd, 0);
 		if (!err)
@@ -111,6 +117,12 @@ static int make(struct listener *l, const struct listener_wish *wish, struct why
 	if (err)
 		return err;
 	err = probe(&address);
+	/* Of a server that was killed the kernel closes what its io_uring held a little
+	 * later than the lock that we have now. */
+	for (unsigned i = 0; err == -EADDRINUSE && l->orphan && i < ORPHAN_LOOKS; i++) {
+		(void)nanosleep(&(struct timespec){.tv_nsec = ORPHAN_LOOK_NS}, NULL);
+		err = probe(&address);
+	}
 	if (err == -EADDRINUSE)
 		return why_fail(why, err,
 			"socket: %s is in use by a living server; stop it or choose another path "

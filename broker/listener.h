@@ -21,7 +21,8 @@
 
 struct listener {
 	int fd;
-	int lock; /* -1: the socket was handed to us by systemd */
+	bool orphan; /* a server that had this path died without removing its lock */
+	int lock;    /* -1: the socket was handed to us by systemd */
 	const char *path;
 	dev_t device; /* of the socket file that we made */
 	ino_t inode;

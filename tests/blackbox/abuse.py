@@ -18,15 +18,15 @@ from fabric import Bells, Broker, Skip, barrier, full_mesh, readable, run_tests 
 def warm(broker, count):
     """Give every ID an owner once, so that the eventfds of all IDs are there; then: how many
     descriptors an idle server has."""
-    broker.until_peers(0)
+    broker.until_connected(0)
     crowd = []
     for _ in range(count):
         crowd.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         crowd[-1].connect(broker.path)
-    broker.until_peers(count)
+    broker.until_connected(count)
     for s in crowd:
         s.close()
-    broker.until_peers(0)
+    broker.until_connected(0)
     return broker.fd_count()
 
 

@@ -172,11 +172,11 @@ def test_a_device_that_reads_nothing_meanwhile_is_told_each_vector_once_all_the_
         device = broker.join(device=True)
         for _ in range(3):
             crowd = [broker.connect(device=True) for _ in range(120)]
-            broker.until_peers(121)
+            broker.until_connected(121)
             for p in crowd:
                 p.vanish()
                 p.close()
-            broker.until_peers(1)
+            broker.until_connected(1)
         survivors = [broker.join(device=True) for _ in range(20)]
         device.until_knows(*[p.id for p in survivors])
         settle_reading(broker, device)

@@ -105,9 +105,9 @@ def test_the_id_freed_longest_ago_is_given_next():
     with Broker("--silent", "--peers", "6") as broker:
         peers = {p.id: p for p in (broker.join() for _ in range(6))}
         gone = [4, 1, 5, 0]
+        peers[2].until_knows(*peers)
         for ident in gone:
             peers.pop(ident).leave()
-            peers[2].until_knows(3)
             peers[2].until_left(ident)
         assert [broker.join().id for _ in range(4)] == gone
 

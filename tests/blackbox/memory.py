@@ -116,6 +116,7 @@ def test_a_size_is_rounded_up_to_a_power_of_two_with_a_notice():
     for text, size in {"3M": 4 * MIB, "5000": 8192, "1025K": 2 * MIB, "4097": 8192}.items():
         with Broker("--silent", size=text) as broker:
             assert size_of(broker.join()) == size
+            broker.wait_event("listening")
             said = [e for e in broker.log.entries if e and e["level"] == "notice"
                     and e["event"] not in ("start", "listening")]
             assert said, f"nothing was said of {text} becoming {size}"
