@@ -6,8 +6,10 @@
  */
 #include "budget.h"
 
+#include <asm/unistd.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,9 +23,9 @@
 
 /* Descriptors however many peers there are: standard three, log, its next while it is
  * rotated, socket, its lock, memory, signals, registrar's ring and wakeup, logger's
- * wakeup, a newcomer being refused, a folder and a file under /proc: 15. Each worker:
- * ring, wakeup, and two under /proc. */
-#define OWN_DESCRIPTORS    16u
+ * wakeup, a newcomer being refused, a folder and a file under /proc: 15; and who was
+ * refused and has not closed. Each worker: ring, wakeup, and two under /proc. */
+#define OWN_DESCRIPTORS    (16u + REFUSALS_MAX)
 #define WORKER_DESCRIPTORS 4u
 
 static uint64_t power_of_two(uint64_t at_least)
@@ -55,9 +57,8 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 	/* worker_start(): what is said to the registrar */
 	outbox = power_of_two(2 * ids + 2) * sizeof(struct message) / ids;
 	b->peer_bytes = sizeof(struct peer) + sizeof(struct member) + sizeof(struct seat) +
-			sizeof(struct report_peer) +
-			workers * (2 * sizeof(struct roster_change) + sizeof(uint32_t) +
-					  sizeof(struct account) + outbox);
+			sizeof(struct report_peer) + sizeof(struct account) +
+			workers * (2 * sizeof(struct roster_change) + sizeof(uint32_t) + outbox);
 	b->vector_bytes =
 		ids * o->vectors * sizeof(int) +
 		(o->silent ? 0 : o->vectors * (sizeof(struct own_bell) + sizeof(uint64_t)));
@@ -65,6 +66,9 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 	b->base_bytes = workers * (sizeof(struct worker) + WORKER_SENDS * sizeof(struct send) +
 					  MESSAGE_TO_WORKER * sizeof(struct message)) +
 			(workers + 1u) * LOG_THREAD_BYTES;
+	b->ring_bytes = workers * (2 * WORKER_SENDS * (uint64_t)sizeof(struct io_uring_sqe) +
+					  power_of_two(worker_completions(b->ids_max, o->vectors)) *
+						  sizeof(struct io_uring_cqe));
 	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes;
 }
 
@@ -114,14 +118,29 @@ static uint64_t largest_limit(struct rlimit *now)
 	return now->rlim_max;
 }
 
-static int raise_limit(uint64_t needed, const struct rlimit *now)
+/* As far as we may, not just as far as we need: the kernel also measures descriptors in
+ * flight, those that clients have not read yet, against the soft limit (unix(7),
+ * ETOOMANYREFS). */
+static int raise_limit(const struct rlimit *now)
 {
-	struct rlimit wanted = *now;
+	struct rlimit wanted = {.rlim_cur = now->rlim_max, .rlim_max = now->rlim_max};
 
-	if (needed <= now->rlim_cur)
-		return 0;
-	wanted.rlim_cur = needed;
-	return sys_setrlimit(RLIMIT_NOFILE, &wanted);
+	return now->rlim_cur == now->rlim_max ? 0 : sys_setrlimit(RLIMIT_NOFILE, &wanted);
+}
+
+/* May we have any number of descriptors in flight? capabilities(7). */
+static bool in_flight_unlimited(void)
+{
+	static const unsigned wanted[] = {CAP_SYS_RESOURCE, CAP_SYS_ADMIN};
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	if (syscall(__NR_capget, &header, data) != 0)
+		return false;
+	for (unsigned i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		if (data[CAP_TO_INDEX(wanted[i])].effective & CAP_TO_MASK(wanted[i]))
+			return true;
+	return false;
 }
 
 int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why)
@@ -140,7 +159,15 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
 		peers = peers_within(
 			o, workers, limit, o->peers_default < most ? o->peers_default : most);
 	budget_of(b, o, peers ? peers : 1, workers);
-	err = b->descriptors > limit ? -EMFILE : raise_limit(b->descriptors, &now);
+	if (!peers)
+		return why_fail(why, -EMFILE,
+			"limits: at most %" PRIu64
+			" open files are allowed, too few for one peer with "
+			"%u vectors, which needs %" PRIu64
+			"; allow more (ulimit -Hn, or LimitNOFILE= in "
+			"the systemd unit)",
+			limit, o->vectors, b->descriptors);
+	err = b->descriptors > limit ? -EMFILE : raise_limit(&now);
 	if (err)
 		return why_fail(why, -EMFILE,
 			"limits: %u peers with %u vectors need %" PRIu64
@@ -149,6 +176,7 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
 			" in the systemd unit)",
 			b->peers, o->vectors, b->descriptors, limit,
 			peers_within(o, workers, limit, most), b->descriptors, b->descriptors);
+	b->in_flight = in_flight_unlimited() ? UINT64_MAX : limit;
 	if (b->memory > memory_limit())
 		return why_fail(why, -ENOMEM,
 			"limits: %u peers with %u vectors need %" PRIu64
@@ -184,7 +212,13 @@ void budget_print(const struct budget *b, const struct options *o)
 	(void)printf("             who holds whom       %12" PRIu64 "   one bit a pair\n",
 		b->held_bytes);
 	(void)printf("             queues and logs      %12" PRIu64 "\n", b->base_bytes);
-	(void)printf("             together             %12" PRIu64
-		     "   bytes of our own; the kernel's objects come on top\n",
-		b->memory);
+	(void)printf(
+		"             together             %12" PRIu64 "   bytes of our own\n", b->memory);
+	(void)printf("             kernel rings         %12" PRIu64
+		     "   bytes besides; sockets and eventfds are the kernel's, too\n",
+		b->ring_bytes);
+	if (b->in_flight != UINT64_MAX)
+		(void)printf("in flight    descriptors          %12" PRIu64
+			     "   unread at once, of all clients together\n",
+			b->in_flight);
 }

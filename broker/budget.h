@@ -30,6 +30,8 @@ struct budget {
 	uint64_t held_bytes;   /* one bit for each pair of IDs */
 	uint64_t base_bytes;   /* queues, sends and logs, however many peers there are */
 	uint64_t memory;
+	uint64_t ring_bytes; /* the kernel's submission and completion queues */
+	uint64_t in_flight;  /* descriptors that clients may leave unread; UINT64_MAX: any */
 };
 
 /** budget_of() - the sums for @peers peers, @o's other sizes and @workers workers. */

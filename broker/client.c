@@ -37,7 +37,7 @@ void client_identify(int sock, const char *device_names, struct client *c)
 {
 	struct ucred cred = {0};
 	socklen_t bytes = sizeof(cred);
-	char link[32], path[512];
+	char link[32], path[4096];
 	const char *base;
 	int n = -EACCES;
 
@@ -49,7 +49,8 @@ void client_identify(int sock, const char *device_names, struct client *c)
 	(void)snprintf(link, sizeof(link), "/proc/%d/exe", cred.pid);
 	if (cred.pid > 0)
 		n = sys_readlink(link, path, sizeof(path) - 1);
-	if (n <= 0)
+	/* Cut short, its name could be anything. */
+	if (n <= 0 || (size_t)n == sizeof(path) - 1)
 		return;
 	path[n] = '\0';
 	/* A binary that was replaced by an upgrade still runs. */

@@ -22,7 +22,7 @@
 /* Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
 #define LISTENER_BACKLOG 4096
 
-static int take_activated(struct listener *l, struct why *why)
+static int take_activated(struct listener *l, const struct listener_wish *wish, struct why *why)
 {
 	int count = sd_listen_fds(1);
 
@@ -33,6 +33,11 @@ static int take_activated(struct listener *l, struct why *why)
 			"socket: systemd handed over %d descriptors; want one UNIX stream socket "
 			"(ListenStream=PATH)",
 			count);
+	if (wish->mode >= 0 || wish->uid != (uid_t)-1 || wish->gid != (gid_t)-1)
+		return why_fail(why, -EPERM,
+			"socket: systemd made it, so its mode and owner are SocketMode=, "
+			"SocketUser= "
+			"and SocketGroup= there");
 	l->fd = SD_LISTEN_FDS_START;
 	return 1;
 }
@@ -49,8 +54,11 @@ static int take_lock(struct listener *l, struct why *why)
 		int err, n;
 
 		if (fd < 0)
-			return why_fail(why, fd, "socket: cannot open the lock %s: %s", path,
-				strerror(-fd));
+			return why_fail(why, fd, "socket: cannot open the lock %s: %s%s", path,
+				strerror(-fd),
+				fd == -ELOOP ? " (famez_server.py leaves a link there when it "
+					       "is killed; remove it)"
+					     : "");
 		do
 			err = sys_flock(fd, LOCK_EX | LOCK_NB);
 		while (err == -EINTR);
@@ -168,7 +176,7 @@ int listener_open(struct listener *l, const struct listener_wish *wish, struct w
 	int err;
 
 	*l = (struct listener){.fd = -1, .lock = -1, .path = wish->path};
-	err = take_activated(l, why);
+	err = take_activated(l, wish, why);
 	if (err == 0)
 		err = make(l, wish, why);
 	if (err >= 0) {

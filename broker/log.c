@@ -200,15 +200,11 @@ static void emit(enum log_event event, const struct log_field *fields)
 	wakeup_ring(&wake);
 }
 
-static bool within_limit(enum log_event event)
+/* Top up what an event has earned since; is a line of it allowed now? */
+static bool top_up(struct log_limit *limit)
 {
-	struct log_limit *limit;
-	uint64_t now, earned;
+	uint64_t now = now_ns(CLOCK_MONOTONIC), earned;
 
-	if (!source || !events[event].flood)
-		return true;
-	limit = &source->limits[event];
-	now = now_ns(CLOCK_MONOTONIC);
 	if (!limit->filled_ns) {
 		limit->filled_ns = now;
 		limit->left = FLOOD_BURST;
@@ -219,22 +215,52 @@ static bool within_limit(enum log_event event)
 		limit->left = earned + limit->left < FLOOD_BURST ? (uint32_t)earned + limit->left
 								 : FLOOD_BURST;
 	}
-	if (!limit->left) {
+	return limit->left > 0;
+}
+
+static void tell_suppressed(struct log_limit *limit, enum log_event event)
+{
+	const struct log_field fields[] = {
+		LOG_TEXT("of", events[event].name),
+		LOG_NUMBER("lines", limit->suppressed),
+		{NULL, NULL, 0},
+	};
+
+	if (!limit->suppressed)
+		return;
+	limit->suppressed = 0;
+	emit(LOG_suppressed, fields);
+}
+
+static bool within_limit(enum log_event event)
+{
+	struct log_limit *limit;
+
+	if (!source || !events[event].flood)
+		return true;
+	limit = &source->limits[event];
+	if (!top_up(limit)) {
 		limit->suppressed++;
 		return false;
 	}
 	limit->left--;
-	if (limit->suppressed) {
-		const struct log_field fields[] = {
-			LOG_TEXT("of", events[event].name),
-			LOG_NUMBER("lines", limit->suppressed),
-			{NULL, NULL, 0},
-		};
-
-		limit->suppressed = 0;
-		emit(LOG_suppressed, fields);
-	}
+	tell_suppressed(limit, event);
 	return true;
+}
+
+bool log_suppressed(void)
+{
+	for (unsigned event = 0; source && event < LOG_EVENTS_COUNT; event++)
+		if (source->limits[event].suppressed)
+			return true;
+	return false;
+}
+
+void log_settle(void)
+{
+	for (unsigned event = 0; source && event < LOG_EVENTS_COUNT; event++)
+		if (source->limits[event].suppressed && top_up(&source->limits[event]))
+			tell_suppressed(&source->limits[event], event);
 }
 
 void log_fields(enum log_event event, const struct log_field *fields)

@@ -38,13 +38,14 @@ enum log_level {
 	X(rounded, "rounded", NOTICE, false)                                                       \
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
 	X(stop, "stop", NOTICE, false)                                                             \
+	X(connect, "connect", INFO, true)                                                          \
 	X(join, "join", INFO, true)                                                                \
 	X(leave, "leave", INFO, true)                                                              \
 	X(drop, "drop", WARNING, true)                                                             \
 	X(refuse, "refuse", WARNING, true)                                                         \
 	X(held_back, "held-back", WARNING, true)                                                   \
 	X(accept, "accept", WARNING, true)                                                         \
-	X(retry, "retry", DEBUG, true)                                                             \
+	X(retry, "retry", WARNING, true)                                                           \
 	X(reopened, "reopened", NOTICE, false)                                                     \
 	X(failed, "failed", ERROR, false)                                                          \
 	X(suppressed, "suppressed", WARNING, false)                                                \
@@ -104,6 +105,12 @@ void log_fields(enum log_event event, const struct log_field *fields);
 
 #define log_event(event, ...)                                                                      \
 	log_fields(LOG_##event, (const struct log_field[]){__VA_ARGS__, {NULL, NULL, 0}})
+
+/** log_suppressed() - has this thread left out lines that no later line has told of? */
+bool log_suppressed(void);
+
+/** log_settle() - tell of them, as far as the rate limit allows a line again. */
+void log_settle(void);
 
 /**
  * log_ask() - have the logger call @print, which may call log_fields() as often as it

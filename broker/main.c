@@ -26,6 +26,10 @@
 #include "sys.h"
 #include "worker.h"
 
+/* Announcements are bounded by the kernel, which counts descriptors in flight under one
+ * lock: more workers than this only cost memory (docs/performance.md). */
+#define WORKERS_DEFAULT_MAX 8
+
 #define EXIT_USAGE  2
 #define EXIT_LIMITS 3
 #define EXIT_IN_USE 4
@@ -69,6 +73,10 @@ static int find_socket_path(struct server *s)
 
 	if (s->options.socket_path)
 		return 0;
+	if (sd_listen_fds(0) > 0) {
+		s->options.socket_path = "systemd";
+		return 0;
+	}
 	if (geteuid() == 0)
 		(void)snprintf(s->socket_path, sizeof(s->socket_path), "/run/famez.sock");
 	else if (runtime && *runtime == '/')
@@ -97,7 +105,7 @@ static int count_workers(struct server *s, cpu_set_t *cpus)
 		return why_fail(&s->why, -EINVAL,
 			"--cpus: none of these may be used here; see taskset -p $$");
 	*cpus = allowed;
-	return o->workers ? o->workers : count < 256 ? count : 256;
+	return o->workers ? o->workers : count < WORKERS_DEFAULT_MAX ? count : WORKERS_DEFAULT_MAX;
 }
 
 static int nth_cpu(const cpu_set_t *cpus, unsigned nth)
@@ -209,9 +217,11 @@ static int tables_init(struct server *s)
 	s->shared.peers = sys_calloc(b->ids_max, sizeof(*s->shared.peers));
 	s->shared.held = sys_calloc(
 		(size_t)b->ids_max * VIEW_HELD_WORDS(b->ids_max), sizeof(*s->shared.held));
+	s->shared.accounts = sys_calloc(b->ids_max, sizeof(*s->shared.accounts));
 	if (!silent)
 		s->shared.own_bells = sys_calloc(o->vectors, sizeof(*s->shared.own_bells));
-	if (s->workers && s->shared.peers && s->shared.held && (silent || s->shared.own_bells))
+	if (s->workers && s->shared.peers && s->shared.held && s->shared.accounts &&
+		(silent || s->shared.own_bells))
 		return 0;
 	return no_memory(s);
 }
@@ -219,6 +229,7 @@ static int tables_init(struct server *s)
 static void tables_destroy(struct server *s)
 {
 	free(s->shared.own_bells);
+	free(s->shared.accounts);
 	free(s->shared.held);
 	free(s->shared.peers);
 	free(s->workers);

@@ -99,6 +99,11 @@ struct intent membership_connected(struct membership *m, uint32_t together)
 	return (struct intent){.kind = INTENT_ADOPT, .id = id, .worker = member->worker};
 }
 
+void membership_refused(struct membership *m)
+{
+	m->refused++;
+}
+
 struct intent membership_opened(struct membership *m, uint32_t id)
 {
 	struct member *member = member_of(m, id);

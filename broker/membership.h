@@ -66,6 +66,9 @@ void membership_destroy(struct membership *m);
 #define MEMBERSHIP_ANYWHERE UINT32_MAX
 struct intent membership_connected(struct membership *m, uint32_t together);
 
+/** membership_refused() - count one that was refused for another reason than a full house. */
+void membership_refused(struct membership *m);
+
 /** membership_opened() - @id's opening is queued in its socket. Intent: JOIN. */
 struct intent membership_opened(struct membership *m, uint32_t id);
 

@@ -28,7 +28,7 @@ uint64_t memory_round(uint64_t bytes)
 }
 
 /* Give a new, empty file its size. Where it is on hugetlbfs, pages that are not
- * there would be a SIGBUS in a guest: only a multiple of the page size will do. */
+ * there would be a SIGBUS in a guest: one page at least. */
 static int size_new(struct memory *m, uint64_t bytes, struct why *why)
 {
 	struct statfs fs;
@@ -36,9 +36,7 @@ static int size_new(struct memory *m, uint64_t bytes, struct why *why)
 
 	if (fstatfs(m->fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC &&
 		bytes < (uint64_t)fs.f_bsize)
-		return why_fail(why, -EINVAL,
-			"memory: %s has pages of %ld bytes; ask for at least one (-l %ld)", m->name,
-			(long)fs.f_bsize, (long)fs.f_bsize);
+		bytes = (uint64_t)fs.f_bsize;
 	err = sys_ftruncate(m->fd, (off_t)bytes);
 	if (err < 0)
 		return why_fail(why, err, "memory: cannot make it %llu bytes large: %s",

@@ -20,18 +20,18 @@ enum message_kind {
 	MESSAGE_REWIND, /* try again whom you held back */
 	MESSAGE_REPORT, /* fill in your peers' lines of the report */
 	/* worker to registrar */
-	MESSAGE_OPENED,   /* `id`'s opening is queued in its socket */
-	MESSAGE_GONE,     /* `id`'s socket is closed, for `reason` */
+	MESSAGE_OPENED,  /* `id`'s opening is queued in its socket */
+	MESSAGE_REFUSED, /* its process has no room for `id`'s own vectors; `sock` is yours again */
+	MESSAGE_GONE,    /* `id`'s socket is closed, for `reason` */
 	MESSAGE_REPORTED, /* my lines are filled in */
 };
 
 /* Why a worker let go of a peer. */
 enum gone_reason {
-	GONE_CLOSED,      /* it closed its socket */
-	GONE_SPOKE,       /* it sent something; ivshmem clients never do */
-	GONE_STALLED,     /* it read nothing for --stall-timeout */
-	GONE_DESCRIPTORS, /* its process has no room for its own vectors; refused */
-	GONE_ERROR,       /* a system call on its socket failed: `error` */
+	GONE_CLOSED,  /* it closed its socket */
+	GONE_SPOKE,   /* it sent something; ivshmem clients never do */
+	GONE_STALLED, /* it read nothing for --stall-timeout */
+	GONE_ERROR,   /* a system call on its socket failed: `error` */
 };
 
 struct message {
@@ -40,7 +40,7 @@ struct message {
 	bool device;    /* ADOPT */
 	uint32_t id;
 	union {
-		int32_t sock;  /* ADOPT */
+		int32_t sock;  /* ADOPT, REFUSED */
 		int32_t error; /* GONE: errno */
 	};
 	int32_t pid; /* ADOPT */

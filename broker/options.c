@@ -36,6 +36,8 @@ enum {
 	OPTION_VERSION,
 };
 
+static const char stock_pidfile[] = "/var/run/ivshmem-server.pid";
+
 static const char short_options[] = ":hvFp:S:m:M:l:n:";
 
 static const struct option long_options[] = {
@@ -78,7 +80,7 @@ const char *options_help(void)
 	       "              --nClients N       --peers N, and N+2 vectors unless -n is given\n"
 	       "              --silent           the server is no peer itself; IDs start at 0\n"
 	       "              --leaves WHO       who is told leaves: auto, always, never (auto)\n"
-	       "              --device-names L   executables that are devices (qemu-*,kvm)\n"
+	       "              --device-names L   executables that are devices (*qemu*,kvm)\n"
 	       "              --stall-timeout S  drop who reads nothing for S seconds (never)\n"
 	       "memory    -l, --size SIZE        bytes, K, M or G, to a power of two (64M)\n"
 	       "          -M, --shm-name NAME    a POSIX object      (default: a sealed memfd)\n"
@@ -278,7 +280,7 @@ static void set_defaults(struct options *o, const char *name)
 	*o = (struct options){
 		.peers_default = 1000,
 		.vectors = 4,
-		.device_names = "qemu-*,kvm",
+		.device_names = "*qemu*,kvm",
 		.memory_asked = UINT64_C(64) << 20,
 		.memory_bytes = UINT64_C(64) << 20,
 		.socket_mode = -1,
@@ -294,7 +296,7 @@ static void set_defaults(struct options *o, const char *name)
 	o->memory_name = "ivshmem";
 	o->memory_asked = o->memory_bytes = UINT64_C(4) << 20;
 	o->socket_path = "/tmp/ivshmem_socket";
-	o->pidfile = "/var/run/ivshmem-server.pid";
+	o->pidfile = stock_pidfile;
 	o->silent = true;
 	o->daemon = true;
 }
@@ -374,7 +376,7 @@ static int take_option(
 		o->device_names = value;
 		if (!*value || strchr(value, '/'))
 			err = wrong(why, "--device-names", value,
-				"patterns of file names without slashes, such as qemu-*,kvm");
+				"patterns of file names without slashes, such as *qemu*,kvm");
 		break;
 	case OPTION_STALL_TIMEOUT:
 		err = take_number(why, "--stall-timeout", value, 0, 86400, &number);
@@ -471,5 +473,8 @@ int options_parse(struct options *o, int argc, char **argv, struct why *why)
 	if (optind < argc)
 		return why_fail(why, -EINVAL, "\"%.64s\": only options are taken; see --help",
 			argv[optind]);
+	/* As ivshmem-server, the pid file is the daemon's, unless asked for. */
+	if (!o->daemon && o->pidfile == stock_pidfile)
+		o->pidfile = NULL;
 	return check_together(o, why);
 }

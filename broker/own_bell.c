@@ -19,8 +19,7 @@ static void on_rung(struct op *op, int res, uint32_t flags)
 	if (res < 0)
 		return; /* the ring is being destroyed */
 	/* None, if a peer was faster: then it was not for us. */
-	shared->report->rung[bell->vector] +=
-		bells_take(bells_fd(shared->bells, shared->server_id, bell->vector));
+	bell->rung += bells_take(bells_fd(shared->bells, shared->server_id, bell->vector));
 	arm(bell);
 }
 
@@ -44,4 +43,12 @@ void own_bells_arm(struct worker *w)
 		*bell = (struct own_bell){.worker = w, .vector = (uint16_t)v};
 		arm(bell);
 	}
+}
+
+void own_bells_report(const struct worker *w)
+{
+	if (!w->shared->own_bells)
+		return;
+	for (uint32_t v = w->nth; v < w->shared->vectors; v += w->shared->workers)
+		w->shared->report->rung[v] = w->shared->own_bells[v].rung;
 }

@@ -15,4 +15,7 @@
 /** own_bells_arm() - listen to this worker's share. Nothing to do where silent. */
 void own_bells_arm(struct worker *w);
 
+/** own_bells_report() - fill in how often this worker's share was rung. */
+void own_bells_report(const struct worker *w);
+
 #endif

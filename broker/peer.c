@@ -15,6 +15,7 @@
 
 #include "famez/wire.h"
 #include "log.h"
+#include "refusal.h"
 #include "sys.h"
 
 /* What a message takes at least of a socket's buffer, should it not be measurable. */
@@ -75,26 +76,56 @@ static bool take_room(struct peer *p, uint32_t descriptors)
 		&p->account->process, descriptors, worker_now_ns(), in_flight, p->account);
 }
 
-/* The account of a device's process; there is one for every peer, so one is free. */
-static struct account *account_of(struct worker *w, pid_t pid)
+static struct account *find_account(struct worker *w, pid_t pid)
 {
-	struct account *unused = NULL;
+	struct account *account;
 
-	for (uint32_t i = 0; i < w->accounts_used; i++) {
-		struct account *a = &w->accounts[i];
+	LIST_FOREACH(account, &w->accounts, link)
+	if (account->process.pid == pid)
+		return account;
+	return NULL;
+}
 
-		if (TAILQ_EMPTY(&a->peers))
-			unused = a;
-		else if (a->process.pid == pid)
-			return a;
+/* Into the account of its process: the one that a sibling opened, or its own entry. What
+ * can't be told apart (process 0: another PID namespace) shares nothing. */
+static void open_account(struct peer *p)
+{
+	struct account *own = &p->worker->shared->accounts[p->client.id];
+
+	p->account = p->pid > 0 ? find_account(p->worker, p->pid) : NULL;
+	if (!p->account) {
+		p->account = own;
+		process_open(&own->process, p->pid);
+		TAILQ_INIT(&own->peers);
+		LIST_INSERT_HEAD(&p->worker->accounts, own, link);
 	}
-	if (!unused) {
-		assert(w->accounts_used < w->shared->ids_max);
-		unused = &w->accounts[w->accounts_used++];
-		TAILQ_INIT(&unused->peers);
-	}
-	process_open(&unused->process, pid);
-	return unused;
+	TAILQ_INSERT_TAIL(&p->account->peers, p, siblings);
+}
+
+/* Its entry may serve another worker soon: siblings who stay take the account along. */
+static void leave_account(struct peer *p)
+{
+	struct account *own = &p->worker->shared->accounts[p->client.id];
+	struct account *account = p->account, *next;
+	struct peer *sibling;
+
+	if (!account)
+		return;
+	p->account = NULL;
+	TAILQ_REMOVE(&account->peers, p, siblings);
+	if (account != own)
+		return;
+	LIST_REMOVE(own, link);
+	sibling = TAILQ_FIRST(&own->peers);
+	if (!sibling)
+		return;
+	next = &p->worker->shared->accounts[sibling->client.id];
+	next->process = own->process;
+	TAILQ_INIT(&next->peers);
+	TAILQ_CONCAT(&next->peers, &own->peers, siblings);
+	TAILQ_FOREACH(sibling, &next->peers, siblings)
+	sibling->account = next;
+	LIST_INSERT_HEAD(&p->worker->accounts, next, link);
 }
 
 /* The peer is closing: once the kernel holds nothing of it, it is gone. */
@@ -112,9 +143,7 @@ static void settle(struct peer *p)
 	if (p->receive.in_kernel || p->writable.in_kernel || p->chained)
 		return;
 	(void)close(p->sock);
-	if (p->account)
-		TAILQ_REMOVE(&p->account->peers, p, siblings);
-	p->account = NULL;
+	leave_account(p);
 	p->sock = -1;
 	p->state = PEER_FREE;
 	worker_say(w, &gone);
@@ -246,6 +275,7 @@ static void on_told(struct peer *p, unsigned count, int res)
 	struct worker *w = p->worker;
 	bool all = res == FAMEZ_WIRE_BYTES;
 
+	assert(p->chained);
 	w->chains--;
 	w->notices += count;
 	p->sent += count;
@@ -433,12 +463,19 @@ unsigned peer_tell(struct peer *p, unsigned most)
 	return count;
 }
 
-static void refuse(const struct peer *p)
+/* Not even its own vectors fit its process: back to the registrar, which refuses it. */
+static void give_back(struct peer *p)
 {
-	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
+	const struct message refused = {
+		.kind = MESSAGE_REFUSED,
+		.id = p->client.id,
+		.sock = p->sock,
+	};
 
-	/* An empty socket takes it; a client that is gone need not know. */
-	(void)send(p->sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+	leave_account(p);
+	p->sock = -1;
+	p->state = PEER_FREE;
+	worker_say(p->worker, &refused);
 }
 
 void peer_adopt(struct worker *w, const struct message *m)
@@ -465,13 +502,11 @@ void peer_adopt(struct worker *w, const struct message *m)
 	};
 	view_open(&p->view, &p->client, &w->roster);
 	if (m->device) {
-		p->account = account_of(w, m->pid);
-		TAILQ_INSERT_TAIL(&p->account->peers, p, siblings);
+		open_account(p);
 		/* Somebody of this process may just have left. */
 		p->account->process.looked_ns = 0;
 		if (!take_room(p, shared->vectors)) {
-			refuse(p);
-			peer_drop(p, GONE_DESCRIPTORS, 0);
+			give_back(p);
 			return;
 		}
 		view_grant(&p->view, shared->vectors);
@@ -480,10 +515,16 @@ void peer_adopt(struct worker *w, const struct message *m)
 	worker_move(w, p, PLACE_OPENING);
 }
 
+void peer_abandon(struct peer *p)
+{
+	if (p->view.step < VIEW_BACKLOG)
+		refusal_send(p->sock);
+	(void)close(p->sock);
+}
+
 void peer_report(const struct peer *p, struct report_peer *line)
 {
 	static const uint8_t states[PLACES] = {
-		[PLACE_NOWHERE] = REPORT_CLOSING,
 		[PLACE_OPENING] = REPORT_OPENING,
 		[PLACE_READY] = REPORT_BEHIND,
 		[PLACE_IDLE] = REPORT_CURRENT,

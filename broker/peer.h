@@ -30,6 +30,12 @@ unsigned peer_tell(struct peer *p, unsigned most);
 /** peer_drop() - let go of it; says MESSAGE_GONE once its socket is closed. */
 void peer_drop(struct peer *p, enum gone_reason reason, int error);
 
+/**
+ * peer_abandon() - at our end: close its socket. A client in the middle of its opening is
+ * refused, since a silent close would leave a QEMU spinning.
+ */
+void peer_abandon(struct peer *p);
+
 /** peer_check_stall() - drop it if it has read nothing for too long. */
 void peer_check_stall(struct peer *p, uint64_t now_ns);
 

@@ -7,13 +7,11 @@
 #include "registrar.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 
-#include "famez/wire.h"
 #include "log.h"
 #include "sys.h"
 
@@ -42,14 +40,9 @@ static struct seat *seat_of(struct registrar *r, uint32_t id)
 	return &r->seats[id - r->first_id];
 }
 
-/* -1 instead of the version, then the close: a silent close would leave a QEMU
- * spinning for ever. */
-static void refuse(int sock, const struct client *c, const char *reason)
+static void refuse(struct registrar *r, int sock, const struct client *c, const char *reason)
 {
-	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
-
-	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)close(sock);
+	refusals_add(&r->refusals, sock, c->device);
 	log_event(refuse, LOG_TEXT("reason", reason), LOG_NUMBER("pid", (uint32_t)c->pid),
 		LOG_NUMBER("uid", c->uid), LOG_TEXT("exe", c->exe));
 }
@@ -66,16 +59,16 @@ static void take_newcomer(struct registrar *r, int sock)
 	client_identify(sock, r->device_names, &c);
 	/* The devices of one process share its descriptors, so they share a worker. */
 	intent = membership_connected(
-		&r->membership, c.device ? (uint32_t)c.pid : MEMBERSHIP_ANYWHERE);
+		&r->membership, c.device && c.pid > 0 ? (uint32_t)c.pid : MEMBERSHIP_ANYWHERE);
 	if (intent.kind == INTENT_REFUSE) {
-		refuse(sock, &c, "full");
+		refuse(r, sock, &c, "full");
 		return;
 	}
 	err = bells_prepare(r->bells, intent.id);
 	if (err) {
 		(void)membership_gone(&r->membership, intent.id);
-		r->membership.refused++;
-		refuse(sock, &c, strerror(-err));
+		membership_refused(&r->membership);
+		refuse(r, sock, &c, strerror(-err));
 		return;
 	}
 	*seat_of(r, intent.id) = (struct seat){.client = c};
@@ -150,13 +143,6 @@ static void log_gone(struct registrar *r, const struct message *m)
 		log_event(leave, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
 			LOG_TEXT("reason", "closed"));
 		return;
-	case GONE_DESCRIPTORS:
-		r->membership.refused++;
-		log_event(refuse, LOG_TEXT("reason", "descriptors"),
-			LOG_NUMBER("pid", (uint32_t)c->pid), LOG_NUMBER("uid", c->uid),
-			LOG_TEXT("exe", c->exe),
-			LOG_TEXT("hint", "raise the limit of open files of this process"));
-		return;
 	case GONE_SPOKE:
 	case GONE_STALLED:
 		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
@@ -193,6 +179,11 @@ static void take_message(struct registrar *r, const struct message *m)
 		log_join(r, &intent);
 		change.kind = MESSAGE_JOINED;
 		tell_all(r, &change);
+		return;
+	case MESSAGE_REFUSED:
+		(void)membership_gone(&r->membership, m->id);
+		membership_refused(&r->membership);
+		refuse(r, m->sock, &seat_of(r, m->id)->client, "descriptors");
 		return;
 	case MESSAGE_GONE:
 		log_gone(r, m);
@@ -280,6 +271,14 @@ static void take_signals(struct registrar *r)
 		take_signal(r, info.ssi_signo);
 }
 
+static void on_settle(struct op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+	log_settle();
+}
+
 static void on_event(struct op *op, int res, uint32_t flags)
 {
 	/* The turn looks everywhere anyway. */
@@ -296,6 +295,13 @@ static void arm(struct registrar *r)
 		sqe = ring_sqe(&r->ring);
 		io_uring_prep_poll_add(sqe, r->listen_fd, POLLIN);
 		op_arm(&r->connecting, sqe, on_connecting);
+	}
+	/* A flood that has ended is summed up a little later. */
+	if (!r->settle.in_kernel && log_suppressed()) {
+		r->settle_time = (struct __kernel_timespec){.tv_sec = 1};
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_timeout(sqe, &r->settle_time, 0, 0);
+		op_arm(&r->settle, sqe, on_settle);
 	}
 	if (!r->signalled.in_kernel) {
 		sqe = ring_sqe(&r->ring);
@@ -363,10 +369,11 @@ int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
 	if (err)
 		goto undo_seats;
 	report->printed = &r->wakeup;
-	/* Four operations, each completing once. */
-	err = ring_init(&r->ring, 8, 16);
+	/* Five operations and the refusals' receives, each completing once. */
+	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX);
 	if (err)
 		goto undo_wakeup;
+	refusals_init(&r->refusals, &r->ring);
 	return 0;
 
 undo_wakeup:
@@ -381,9 +388,20 @@ undo_membership:
 void registrar_destroy(struct registrar *r)
 {
 	ring_destroy(&r->ring);
+	refusals_destroy(&r->refusals);
 	wakeup_destroy(&r->wakeup);
 	free(r->seats);
 	membership_destroy(&r->membership);
+}
+
+/* Who waits to be accepted would be closed silently with the socket. */
+static void turn_away_the_rest(struct registrar *r)
+{
+	int sock;
+
+	(void)shutdown(r->listen_fd, SHUT_RDWR);
+	while ((sock = accept4(r->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		refusal_send_and_close(sock);
 }
 
 int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, int signal_fd,
@@ -401,5 +419,6 @@ int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, in
 		if (!err)
 			err = -atomic_load(&r->worker_error);
 	}
+	turn_away_the_rest(r);
 	return err;
 }

@@ -20,6 +20,7 @@
 #include "client.h"
 #include "membership.h"
 #include "op.h"
+#include "refusal.h"
 #include "report.h"
 #include "worker.h"
 
@@ -43,8 +44,9 @@ struct registrar {
 	struct wakeup wakeup;
 	_Atomic int worker_error; /* a worker could not go on: errno */
 	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
-	struct op connecting, signalled, woken, pause;
-	struct __kernel_timespec pause_time;
+	struct refusals refusals;
+	struct op connecting, signalled, woken, pause, settle;
+	struct __kernel_timespec pause_time, settle_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
 	bool report_wanted;

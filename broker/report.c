@@ -59,8 +59,7 @@ static unsigned arenas(void)
 
 static void print_peer(uint32_t id, const struct report_peer *p)
 {
-	static const char *const states[] = {
-		"opening", "current", "behind", "blocked", "retry", "closing"};
+	static const char *const states[] = {"opening", "current", "behind", "blocked", "retry"};
 
 	log_event(report_peer, LOG_NUMBER("id", id), LOG_NUMBER("pid", (uint32_t)p->pid),
 		LOG_TEXT("kind", p->device ? "device" : "plain"), LOG_NUMBER("worker", p->worker),

@@ -34,7 +34,6 @@ enum report_state {
 	REPORT_BEHIND,  /* is being told */
 	REPORT_BLOCKED, /* its socket is full: it does not read */
 	REPORT_RETRY,   /* the kernel is short of something: again soon */
-	REPORT_CLOSING,
 };
 
 struct report {

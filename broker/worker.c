@@ -17,6 +17,7 @@
 #include "log.h"
 #include "own_bell.h"
 #include "peer.h"
+#include "refusal.h"
 #include "sys.h"
 
 /* How long a peer waits that the kernel was short of something for: doubled while it
@@ -187,9 +188,11 @@ static void take_messages(struct worker *w)
 		case MESSAGE_REPORT:
 			for_each_peer(w, report_one);
 			w->shared->report->notices[w->nth] = w->notices;
+			own_bells_report(w);
 			worker_say(w, &reported);
 			break;
 		case MESSAGE_OPENED:
+		case MESSAGE_REFUSED:
 		case MESSAGE_GONE:
 		case MESSAGE_REPORTED:
 			assert(!"a message for the registrar");
@@ -261,13 +264,15 @@ static int turn(struct worker *w)
 	return err ? err : settle_chains(w);
 }
 
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors)
+{
+	return 2 * (uint64_t)ids_max + vectors + 2 * WORKER_SENDS + 3;
+}
+
 static int prepare(struct worker *w)
 {
 	const struct worker_shared *shared = w->shared;
-	/* At once at most: two operations a peer, the server's vectors, the sends of a
-	 * turn, a wake-up and two timeouts. A kernel that allows no such queue keeps what does not
-	 * fit (io_uring_setup(2), IORING_FEAT_NODROP). */
-	uint64_t completions = 2u * (uint64_t)shared->ids_max + shared->vectors + WORKER_SENDS + 3;
+	uint64_t completions = worker_completions(shared->ids_max, shared->vectors);
 	int err;
 
 	if (w->cpu >= 0) {
@@ -281,14 +286,13 @@ static int prepare(struct worker *w)
 	}
 	for (unsigned place = 0; place < PLACES; place++)
 		TAILQ_INIT(&w->places[place]);
+	LIST_INIT(&w->accounts);
 	w->sends = sys_calloc(WORKER_SENDS, sizeof(*w->sends));
-	w->accounts = sys_calloc(shared->ids_max, sizeof(*w->accounts));
-	err = w->sends && w->accounts ? 0 : -ENOMEM;
-	if (err)
-		goto undo_tables;
+	if (!w->sends)
+		return -ENOMEM;
 	err = roster_init(&w->roster, shared->ids_max);
 	if (err)
-		goto undo_tables;
+		goto undo_sends;
 	/* Twice the sends: a turn's other submissions find a place, too. */
 	err = ring_init(&w->ring, 2 * WORKER_SENDS,
 		completions < UINT32_MAX ? (unsigned)completions : UINT32_MAX);
@@ -301,8 +305,7 @@ static int prepare(struct worker *w)
 
 undo_roster:
 	roster_destroy(&w->roster);
-undo_tables:
-	free(w->accounts);
+undo_sends:
 	free(w->sends);
 	return err;
 }
@@ -310,7 +313,17 @@ undo_tables:
 static void close_one(struct worker *w, struct peer *p)
 {
 	(void)w;
-	(void)close(p->sock);
+	peer_abandon(p);
+}
+
+/* Newcomers that we were given too late. */
+static void close_unadopted(struct worker *w)
+{
+	struct message m;
+
+	while (message_queue_take(&w->inbox, &m))
+		if (m.kind == MESSAGE_ADOPT)
+			refusal_send_and_close(m.sock);
 }
 
 static void *run(void *argument)
@@ -334,8 +347,8 @@ static void *run(void *argument)
 	/* The kernel lets go of everything first, then it may be closed and freed. */
 	ring_destroy(&w->ring);
 	for_each_peer(w, close_one);
+	close_unadopted(w);
 	roster_destroy(&w->roster);
-	free(w->accounts);
 	free(w->sends);
 	return NULL;
 }

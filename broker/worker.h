@@ -97,7 +97,8 @@ TAILQ_HEAD(peer_list, peer);
 /* A process of devices: what it can hold, and which of our peers are in it. */
 struct account {
 	struct process process;
-	struct peer_list peers; /* empty: the entry is free */
+	struct peer_list peers;
+	LIST_ENTRY(account) link; /* in its worker's */
 };
 
 /* One notice on its way; lives until its chain has settled. */
@@ -119,6 +120,7 @@ struct own_bell {
 	struct op op;
 	struct worker *worker;
 	uint16_t vector;
+	uint64_t rung; /* since start */
 };
 
 /* What all workers have in common; does not change while they run. */
@@ -134,6 +136,7 @@ struct worker_shared {
 	uint64_t stall_ns;          /* 0: never */
 	struct peer *peers;         /* by ID */
 	unsigned long *held;        /* by ID: VIEW_HELD_WORDS(ids_max) words each */
+	struct account *accounts;   /* by the ID of one of their peers */
 	struct own_bell *own_bells; /* by vector, NULL if silent */
 	struct report *report;
 	struct wakeup *registrar;
@@ -151,9 +154,8 @@ struct worker {
 	struct peer_list places[PLACES];
 	struct send *sends; /* WORKER_SENDS */
 	unsigned sends_used;
-	unsigned chains;          /* under way */
-	struct account *accounts; /* of the processes of our devices, ids_max */
-	uint32_t accounts_used;   /* entries beyond were never used */
+	unsigned chains;               /* under way */
+	LIST_HEAD(, account) accounts; /* of the processes of our devices */
 	struct op retry, stall, woken;
 	struct __kernel_timespec retry_time, stall_time;
 	uint64_t retry_ns; /* how long the next retry waits */
@@ -168,6 +170,14 @@ struct worker {
 		_Atomic bool stop;   /* worker_finish() wants its end */
 	} any_thread;
 };
+
+/**
+ * worker_completions() - operations of one worker that may complete before it looks: two a
+ * peer, each once; the server's vectors; the sends of a turn, and as many cancels; a
+ * wake-up and two timeouts. (A poll for every message read, peer.c, may go beyond: what
+ * does not fit the kernel keeps; io_uring_setup(2), IORING_FEAT_NODROP.)
+ */
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors);
 
 /** worker_start() - make worker @nth and wait until it serves. Returns 0 or -errno. */
 int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared);

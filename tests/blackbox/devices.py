@@ -121,7 +121,8 @@ def test_a_killed_device_comes_back_under_its_id_and_is_reached_through_the_old_
 
 def test_the_kind_is_asked_of_the_executable():
     cases = {"qemu-system-x86_64": "device", "qemu-kvm": "device", "kvm": "device",
-             "qemu-": "device", "my-qemu-thing": "plain", "kvmtool": "plain", "client": "plain"}
+             "qemu-": "device", "my-qemu-thing": "device",
+             ".qemu-system-x86_64-wrapped": "device", "kvmtool": "plain", "client": "plain"}
     with Broker() as broker:
         for name, kind in cases.items():
             with PeerProcess(broker, name=name) as process:

@@ -393,6 +393,13 @@ class Broker:
         """Wait until the report counts so many peers."""
         self.until(f"{count} peers", lambda: self.report()["peers"] == count)
 
+    def until_connected(self, count):
+        """The same, with those counted whose opening does not fit their socket yet."""
+        def connected():
+            report = self.report()
+            return report["peers"] + report["opening"] == count
+        self.until(f"{count} peers, old and new", connected)
+
     def until_fds(self, count):
         """Wait until no more than `count` descriptors are open in the server."""
         deadline = time.monotonic() + HANG_SECONDS

@@ -954,6 +954,148 @@ static void who_returns_with_other_eventfds_is_rung_on_those(void **state)
 		close(ends[i]);
 }
 
+static void another_eventfd_for_any_vector_parts_a_handle_from_the_others(void **state)
+{
+	enum { VECTORS = 3, HANDLES = 4 };
+	struct server *s = *state;
+	struct famez_bells *bells;
+	struct famez *f[HANDLES];
+	int ends[HANDLES];
+	int fds[VECTORS];
+	int wrong;
+	unsigned before;
+
+	for (unsigned odd = 1; odd < VECTORS; odd++) {
+		assert_int_equal(famez_bells_open(&bells), 0);
+		wrong = eventfd_new();
+		for (unsigned v = 0; v < VECTORS; v++)
+			fds[v] = eventfd_new();
+		for (unsigned h = 0; h < HANDLES; h++)
+			ends[h] = join_with(s, &f[h], (uint16_t)(10 + h), bells);
+		before = open_descriptors();
+		/* The second and the third are told another one; the fourth comes after that. */
+		for (unsigned h = 0; h < HANDLES; h++)
+			for (unsigned v = 0; v < VECTORS; v++) {
+				say(ends[h], 5, v == odd && (h == 1 || h == 2) ? wrong : fds[v]);
+				expect_vector(f[h], 5, (uint16_t)v);
+			}
+		/* Two sets, each kept once. */
+		assert_int_equal(open_descriptors(), before + 2 * VECTORS);
+		for (unsigned v = 0; v < VECTORS; v++) {
+			int common = famez_bell_fd(f[0], 5, (uint16_t)v);
+			int parted = famez_bell_fd(f[1], 5, (uint16_t)v);
+
+			assert_true(common >= 0 && parted >= 0 && common != parted);
+			assert_int_equal(famez_bell_fd(f[2], 5, (uint16_t)v), parted);
+			assert_int_equal(famez_bell_fd(f[3], 5, (uint16_t)v), common);
+			for (unsigned h = 0; h < HANDLES; h++)
+				assert_int_equal(famez_ring(f[h], 5, (uint16_t)v), 0);
+			assert_int_equal(rings(fds[v]), v == odd ? 2 : 4);
+			assert_int_equal(rings(wrong), v == odd ? 2 : 0);
+		}
+		/* Each set goes with the last that holds it. */
+		famez_leave(f[1]);
+		assert_int_equal(famez_ring(f[2], 5, (uint16_t)odd), 0);
+		assert_int_equal(rings(wrong), 1);
+		before = open_descriptors();
+		say(ends[2], 5, -1);
+		expect(f[2], FAMEZ_EVENT_LEFT);
+		assert_int_equal(open_descriptors(), before - VECTORS);
+		famez_leave(f[0]);
+		famez_leave(f[2]);
+		assert_int_equal(famez_ring(f[3], 5, (uint16_t)odd), 0);
+		assert_int_equal(rings(fds[odd]), 1);
+		famez_leave(f[3]);
+		famez_bells_close(bells);
+		for (unsigned v = 0; v < VECTORS; v++)
+			close(fds[v]);
+		close(wrong);
+		for (unsigned h = 0; h < HANDLES; h++)
+			close(ends[h]);
+	}
+}
+
+static void an_own_vector_told_otherwise_to_others_still_hears_its_rings(void **state)
+{
+	struct server *s = *state;
+	struct famez_bells *bells;
+	struct famez *a, *b;
+	int ends[2];
+	int fds[2];
+	int wrong = eventfd_new();
+
+	assert_int_equal(famez_bells_open(&bells), 0);
+	ends[0] = join_with(s, &a, 1, bells);
+	ends[1] = join_with(s, &b, 2, bells);
+	fds[0] = tell_vector(ends[0], a, 2, 0);
+	say(ends[0], 2, wrong);
+	expect_vector(a, 2, 1);
+	fds[1] = eventfd_new();
+	for (unsigned v = 0; v < 2; v++) {
+		say(ends[1], 2, fds[v]);
+		expect_vector(b, 2, (uint16_t)v);
+	}
+	famez_leave(a);
+	for (unsigned v = 0; v < 2; v++) {
+		assert_int_equal(eventfd_write(fds[v], 1), 0);
+		assert_int_equal(expect(b, FAMEZ_EVENT_DOORBELL).vector, v);
+	}
+	expect_nothing(b);
+	famez_leave(b);
+	famez_bells_close(bells);
+	for (unsigned i = 0; i < 2; i++) {
+		close(fds[i]);
+		close(ends[i]);
+	}
+	close(wrong);
+}
+
+static void parting_without_descriptors_for_it_ends_the_connection(void **state)
+{
+	struct server *s = *state;
+	struct rlimit limit, tight;
+	struct famez_bells *bells;
+	struct famez *a, *b;
+	int ends[2];
+	int fds[3];
+	int wrong = eventfd_new();
+	int next;
+
+	assert_int_equal(famez_bells_open(&bells), 0);
+	ends[0] = join_with(s, &a, 1, bells);
+	ends[1] = join_with(s, &b, 2, bells);
+	for (unsigned v = 0; v < 3; v++)
+		fds[v] = tell_vector(ends[0], a, 5, (uint16_t)v);
+	for (unsigned v = 0; v < 2; v++) {
+		say(ends[1], 5, fds[v]);
+		expect_vector(b, 5, (uint16_t)v);
+	}
+	say(ends[1], 5, wrong);
+	/* Room for the descriptor that comes and for one copy; two are needed. */
+	next = dup(wrong);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	tight = limit;
+	tight.rlim_cur = (rlim_t)next + 2;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	expect_error(b, -ENOSPC);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(hung_up(ends[1]));
+	expect_nothing(b);
+	for (unsigned v = 0; v < 3; v++) {
+		assert_int_equal(famez_ring(a, 5, (uint16_t)v), 0);
+		assert_int_equal(rings(fds[v]), 1);
+	}
+	famez_leave(a);
+	famez_leave(b);
+	famez_bells_close(bells);
+	for (unsigned v = 0; v < 3; v++)
+		close(fds[v]);
+	close(wrong);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void close_too_early(void *bells)
 {
 	famez_bells_close(bells);
@@ -1176,6 +1318,9 @@ int main(int argc, char **argv)
 		T(a_shared_store_keeps_one_copy),
 		T(a_shared_store_tells_no_handle_more_than_its_server_did),
 		T(who_returns_with_other_eventfds_is_rung_on_those),
+		T(another_eventfd_for_any_vector_parts_a_handle_from_the_others),
+		T(an_own_vector_told_otherwise_to_others_still_hears_its_rings),
+		T(parting_without_descriptors_for_it_ends_the_connection),
 		T(closing_a_store_in_use_aborts),
 		T(eventfds_are_told_apart_in_every_way_there_is),
 		T(a_path_where_nobody_is_says_so),

@@ -80,7 +80,7 @@ static void without_options_the_defaults_are_famezs(void **state)
 	assert_int_equal(o.vectors, 4);
 	assert_false(o.silent);
 	assert_int_equal(o.leaves, LEAVES_AUTO);
-	assert_string_equal(o.device_names, "qemu-*,kvm");
+	assert_string_equal(o.device_names, "*qemu*,kvm");
 	assert_int_equal(o.stall_timeout_s, 0);
 	assert_int_equal(o.memory, MEMORY_SEALED);
 	assert_int_equal(o.memory_bytes, 64u << 20);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * refusal.c - who is not let in: version -1, and then the close.
+ *
+ * Decides nothing; whom to refuse is the registrar's and the worker's.
+ */
+#include "refusal.h"
+
+#include <endian.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "famez/wire.h"
+
+void refusals_init(struct refusals *r, struct io_uring *ring)
+{
+	memset(r, 0, sizeof(*r));
+	r->ring = ring;
+}
+
+void refusals_destroy(struct refusals *r)
+{
+	for (unsigned i = 0; i < REFUSALS_MAX; i++)
+		if (r->kept[i].used)
+			(void)close(r->kept[i].sock);
+}
+
+void refusal_send(int sock)
+{
+	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
+
+	/* A client that is gone need not know. */
+	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void refusal_send_and_close(int sock)
+{
+	refusal_send(sock);
+	(void)close(sock);
+}
+
+static void on_received(struct op *op, int res, uint32_t flags)
+{
+	struct refusal *kept = container_of(op, struct refusal, receive);
+
+	/* It closed, spoke, or was the oldest: in any case it is over. */
+	(void)res;
+	(void)flags;
+	(void)close(kept->sock);
+	kept->used = false;
+}
+
+static struct refusal *free_place(struct refusals *r)
+{
+	for (unsigned i = 0; i < REFUSALS_MAX; i++)
+		if (!r->kept[i].used)
+			return &r->kept[i];
+	return NULL;
+}
+
+void refusals_add(struct refusals *r, int sock, bool device)
+{
+	struct refusal *kept = device ? free_place(r) : NULL;
+	struct io_uring_sqe *sqe;
+
+	if (device && !kept) {
+		/* Its end makes room for the one after this. */
+		(void)shutdown(r->kept[r->next].sock, SHUT_RDWR);
+		r->next = (r->next + 1) % REFUSALS_MAX;
+	}
+	if (!kept) {
+		refusal_send_and_close(sock);
+		return;
+	}
+	refusal_send(sock);
+	(void)shutdown(sock, SHUT_WR);
+	kept->used = true;
+	kept->sock = sock;
+	sqe = ring_sqe(r->ring);
+	io_uring_prep_recv(sqe, sock, kept->received, sizeof(kept->received), 0);
+	op_arm(&kept->receive, sqe, on_received);
+}
