@@ -326,9 +326,9 @@ static int turn(struct registrar *r)
 	/* While one is printed, the next one waits; the logger rings when it is done. */
 	if (r->report_wanted && !atomic_load(&r->report->busy) && room_for_an_event(r))
 		start_report(r);
-	accept_some(r);
 	if (r->stop)
-		return 0;
+		return 0; /* who still waits to be accepted is turned away */
+	accept_some(r);
 	arm(r);
 	wakeup_sleep(&r->wakeup);
 	starved = starved || !room_for_an_event(r);

@@ -316,13 +316,13 @@ static void close_one(struct worker *w, struct peer *p)
 	peer_abandon(p);
 }
 
-/* Newcomers that we were given too late. */
-static void close_unadopted(struct worker *w)
+/* Sockets that came too late, to us or back to the registrar. */
+static void close_on_their_way(struct message_queue *queue)
 {
 	struct message m;
 
-	while (message_queue_take(&w->inbox, &m))
-		if (m.kind == MESSAGE_ADOPT)
+	while (message_queue_take(queue, &m))
+		if (m.kind == MESSAGE_ADOPT || m.kind == MESSAGE_REFUSED)
 			refusal_send_and_close(m.sock);
 }
 
@@ -347,7 +347,6 @@ static void *run(void *argument)
 	/* The kernel lets go of everything first, then it may be closed and freed. */
 	ring_destroy(&w->ring);
 	for_each_peer(w, close_one);
-	close_unadopted(w);
 	roster_destroy(&w->roster);
 	free(w->sends);
 	return NULL;
@@ -405,6 +404,8 @@ void worker_finish(struct worker *w)
 	atomic_store(&w->any_thread.stop, true);
 	wakeup_force(&w->wakeup);
 	(void)pthread_join(w->thread, NULL);
+	close_on_their_way(&w->inbox);
+	close_on_their_way(&w->outbox);
 	wakeup_destroy(&w->wakeup);
 	message_queue_destroy(&w->outbox);
 	message_queue_destroy(&w->inbox);

@@ -313,9 +313,12 @@ def test_the_version_is_one_line():
 
 def test_output_that_cannot_be_written_is_a_failure():
     with Broker() as broker, open("/dev/full", "w", encoding="ascii") as full:
-        done = subprocess.run([program("famez-client"), "-S", broker.path, "id"], stdout=full,
-                              stderr=subprocess.PIPE, text=True, check=False, timeout=HANG_SECONDS)
-        complains(Done(done.returncode, "", done.stderr), 1, "famez-client", "No space left")
+        for words in (["-S", broker.path, "id"], ["--help"], ["--version"]):
+            done = subprocess.run([program("famez-client"), *words], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False,
+                                  timeout=HANG_SECONDS)
+            complains(Done(done.returncode, "", done.stderr), 1, "famez-client",
+                      "not all output could be written")
 
 
 # ---------------------------------------------------------------- JSON
@@ -355,7 +358,7 @@ def test_json_is_one_object_a_line_for_every_command():
 def test_json_tells_events():
     with Broker("--leaves", "always") as broker, live_client(broker, "-j", "-v") as live:
         own = json.loads(live.ask("id"))["id"]
-        live.say("watch --count 3; wait 2; watch --count 1")
+        live.say("watch --count 3; wait 2; watch --count 2")
         peer = broker.join()
         ident = peer.id
         assert json.loads(live.line()) == {"event": "join", "peer": ident}
@@ -367,6 +370,9 @@ def test_json_tells_events():
         assert json.loads(live.line()) == {"event": "join", "peer": peer.id}
         peer.ring(own, 2)
         assert json.loads(live.line()) == {"event": "doorbell", "vector": 2, "count": 1}
+        ident = peer.id
+        peer.leave()
+        assert json.loads(live.line()) == {"event": "leave", "peer": ident}
         broker.stop()
         assert json.loads(live.line()) == {"event": "lost"}
         succeeds(live.end(), "")
@@ -573,20 +579,20 @@ def test_it_leaves_nothing_in_the_server():
 
 def test_the_prompt_answers_and_ctrl_d_leaves():
     with Broker() as broker, Terminal(broker) as terminal:
-        assert "Peer 1 at" in terminal.until("famez> ")
+        assert "Peer 1 at" in terminal.prompt()
         terminal.type("id\r")
         terminal.until("\n1\r\n")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("nonsense\r")
         terminal.until("famez-client: no such command: nonsense")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("\x04")
         assert terminal.end() == 0
 
 
 def test_the_prompt_shows_events_above_the_line_being_typed():
     with Broker("--leaves", "always") as broker, Terminal(broker) as terminal:
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("mem")
         terminal.until("mem")
         peer = broker.join()
@@ -601,7 +607,7 @@ def test_the_prompt_shows_events_above_the_line_being_typed():
         terminal.until("famez> mem")
         terminal.type("ory\r")
         terminal.until("1048576 bytes (1 MiB)")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("quit\r")
         assert terminal.end() == 0
 
@@ -610,41 +616,43 @@ def test_the_prompt_completes_commands_and_peers():
     with Broker("--peers", "100") as broker:
         peer = broker.join()
         with Terminal(broker) as terminal:
-            terminal.until("famez> ")
+            terminal.prompt()
             terminal.type("mem\t\r")
             terminal.until("1048576 bytes")
-            terminal.until("famez> ")
-            terminal.type("pe\t")
-            assert "peers" in terminal.until("peek")
-            terminal.until("famez> ")
-            terminal.type("ers\r")
+            terminal.prompt()
+            terminal.type("p\t")  # there are more: as far as they agree, then the list
+            terminal.until("p")
+            terminal.type("\t")
+            assert "peers" in terminal.until("poke")
+            terminal.prompt()
+            terminal.type("eer\t\r")
             terminal.until("3 peers")
-            terminal.until("famez> ")
+            terminal.prompt()
             terminal.type("ring 10\t3\r")
             terminal.until("rang peer 101, vector 3")
-            terminal.until("famez> ")
+            terminal.prompt()
             terminal.type(f"int {peer.id} \t2;id\r")  # no peer is the second word
             terminal.until(f"rang peer {peer.id}, vector 2")
             assert peer.wait(2) == 1
-            terminal.until("famez> ")
+            terminal.prompt()
             terminal.type("exit\r")
             assert terminal.end() == 0
 
 
 def test_ctrl_c_empties_the_line_and_ends_a_command_but_not_the_client():
     with Broker() as broker, Terminal(broker) as terminal:
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("nonsense")
         terminal.until("nonsense")
         terminal.type("\x03")
         terminal.until("`quit` leaves")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("watch\r")
         terminal.until("Ctrl-C ends it\r\n")
         terminal.type("\x03")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("wait\r\x03")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("id\r")
         terminal.until("\n1\r\n")
         terminal.type("quit\r")
@@ -653,13 +661,13 @@ def test_ctrl_c_empties_the_line_and_ends_a_command_but_not_the_client():
 
 def test_the_prompt_outlives_the_server():
     with Broker() as broker, Terminal(broker) as terminal:
-        terminal.until("famez> ")
+        terminal.prompt()
         broker.stop()
         terminal.until("the server is gone; doorbells between peers go on")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("id\r")
         terminal.until("\n1\r\n")
-        terminal.until("famez> ")
+        terminal.prompt()
         terminal.type("quit\r")
         assert terminal.end() == 0
 

@@ -192,7 +192,8 @@ class Terminal:
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen(
             [program("famez-client"), "-S", broker.path, *words], stdin=other, stdout=other,
-            stderr=other, start_new_session=True, env={"TERM": "xterm", "HOME": "/nonexistent"},
+            stderr=other, start_new_session=True, env={"TERM": "xterm", "HOME": "/nonexistent",
+                                              "PATH": "/usr/bin:/bin"},
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(other)
 
@@ -208,6 +209,16 @@ class Terminal:
             except OSError:
                 raise AssertionError(f"ended without {wanted!r}: {self.text!r}") from None
         before, _, self.text = self.text.partition(wanted)
+        return before
+
+    def prompt(self):
+        """Read until it takes keys: the prompt is shown shortly before the line editor takes the
+        terminal over, which nothing but the terminal's mode tells. Returns what came before."""
+        before = self.until("famez> ")
+        deadline = time.monotonic() + HANG_SECONDS
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "the prompt takes no keys"
+            time.sleep(0.002)
         return before
 
     def end(self):

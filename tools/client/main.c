@@ -151,6 +151,16 @@ static enum outcome serve(struct session *s, char **words, bool as_ivshmem_clien
 	return outcome;
 }
 
+/* The exit code: what was done but could not be told has failed, too. */
+static int finish(enum outcome outcome)
+{
+	bool lost = ferror(stdout) || fflush(stdout);
+
+	if (lost)
+		say_error("not all output could be written");
+	return outcome == OUTCOME_OK && lost ? OUTCOME_FAILED : (int)outcome;
+}
+
 int main(int argc, char **argv)
 {
 	static struct session s;
@@ -172,10 +182,10 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'h':
 			print_help();
-			return OUTCOME_OK;
+			return finish(OUTCOME_OK);
 		case OPT_VERSION:
 			printf("famez-client %s\n", FAMEZ_VERSION);
-			return OUTCOME_OK;
+			return finish(OUTCOME_OK);
 		case 'j':
 			json = true;
 			break;
@@ -206,5 +216,5 @@ int main(int argc, char **argv)
 		}
 	}
 	say_init(json);
-	return (int)serve(&s, argv + optind, as_ivshmem_client);
+	return finish(serve(&s, argv + optind, as_ivshmem_client));
 }

@@ -18,7 +18,11 @@
  * @set: in: the set we hold for this peer, 0 if none yet; out: the set we hold now.
  * @fd:  ours from here on, whether or not we succeed.
  *
- * Returns 0, -EPROTO (not an eventfd), -ENOMEM, -ENOSPC (too many sets).
+ * Where other handles were sent another eventfd for this vector, we part from their set: ours
+ * shares no descriptor with it then.
+ *
+ * Returns 0, -EPROTO (not an eventfd), -ENOMEM, -ENOSPC (too many sets, or no descriptors left
+ * for one more).
  */
 int bells_give(struct famez_bells *b, uint32_t *set, uint16_t id, unsigned vector, int fd);
 

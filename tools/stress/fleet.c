@@ -394,9 +394,9 @@ static int join_up_to(struct fleet *fleet, unsigned peers, struct progress *prog
 }
 
 /*
- * The common store keeps a peer's eventfds a second time if somebody's first
- * vector of it is another one. So was everybody sent the same? It asks the
- * kernel for the first vector only; for the others there are the witnesses.
+ * The common store compares every eventfd that arrives, and keeps a peer's
+ * eventfds a second time, all of them, for somebody who was sent another one for
+ * any vector. So where all were sent the same, the first vector tells.
  */
 static int all_were_sent_the_same(struct fleet *fleet)
 {

@@ -244,6 +244,9 @@ int latency_run(struct fleet *fleet, double seconds, struct dice *dice, struct p
 		}
 		if (!err)
 			result->rounds_done++;
+		/* Peers ring on without a server: that it is gone must be looked for. */
+		if (!err && fleet_turn(fleet, 0))
+			err = -ECANCELED;
 		if (progress_due(progress))
 			progress_show(progress,
 				"round trips: round %u of %u, p50 %.1f us, raw eventfd %.1f us",
