@@ -396,12 +396,12 @@ void log_thread(unsigned nth)
 	source = &sources[nth];
 }
 
-void log_stop(void)
+bool log_stop(void)
 {
 	struct timespec patience;
 
 	if (!started)
-		return;
+		return true;
 	atomic_store(&stopping, true);
 	wakeup_force(&wake);
 	started = false;
@@ -411,13 +411,14 @@ void log_stop(void)
 	patience.tv_sec += STOP_PATIENCE_S;
 	if (pthread_timedjoin_np(logger, NULL, &patience) != 0) {
 		stuck = true;
-		return;
+		return false;
 	}
 	while (sources_count)
 		log_line_queue_destroy(&sources[--sources_count].queue);
 	wakeup_destroy(&wake);
 	free(sources);
 	sources = NULL;
+	return true;
 }
 
 void log_reopen(void)

@@ -88,8 +88,11 @@ int log_start(unsigned threads);
 /** log_thread() - this thread logs as number @nth, 0..threads-1, from now on. */
 void log_thread(unsigned nth);
 
-/** log_stop() - write out what is queued, and end the logger. */
-void log_stop(void);
+/**
+ * log_stop() - write out what is queued, and end the logger. Returns false where it hangs
+ * in a write, to a pipe that nobody reads: then end by _exit(2).
+ */
+bool log_stop(void);
 
 /** log_reopen() - have the logger open its file anew (the old one was rotated). */
 void log_reopen(void);

@@ -51,7 +51,8 @@ struct server {
 	uint16_t workers_running;
 	struct listener listener;
 	int signal_fd;
-	int parent; /* a pipe to the process that waits for us to be ready, or -1 */
+	bool log_stuck; /* the logger hangs: nothing that it looks at may be freed */
+	int parent;     /* a pipe to the process that waits for us to be ready, or -1 */
 };
 
 static int exit_code(int err)
@@ -416,6 +417,9 @@ static int serve(struct server *s, const cpu_set_t *cpus)
 	(void)sd_notify(0, "STOPPING=1");
 	if (err)
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
+	/* It may be printing a report: the logger ends before what it looks at. */
+	workers_finish(s);
+	s->log_stuck = !log_stop();
 
 undo_pidfile:
 	if (s->options.pidfile)
@@ -423,7 +427,10 @@ undo_pidfile:
 undo_socket:
 	listener_close(&s->listener);
 undo_fabric:
-	fabric_close(s);
+	if (s->log_stuck)
+		memory_close(&s->memory);
+	else
+		fabric_close(s);
 	return err;
 }
 
@@ -473,7 +480,8 @@ static int start(struct server *s)
 	}
 	log_thread(0);
 	err = serve(s, &cpus);
-	log_stop();
+	if (s->log_stuck || !log_stop())
+		_exit(exit_code(err));
 	(void)close(s->signal_fd);
 	return exit_code(err);
 }

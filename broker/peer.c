@@ -248,11 +248,17 @@ static void on_writable(struct op *op, int res, uint32_t flags)
 		arm_writable(p);
 		return;
 	}
-	if (p->wait == WAIT_EMPTY)
-		p->leave_unread = false;
-	p->wait = WAIT_NOT;
 	disarm_writable(p);
-	worker_move(p->worker, p, p->announced ? PLACE_READY : PLACE_OPENING);
+	if (p->wait == WAIT_EMPTY) {
+		/* We are called out of the very read that took the leave: what we sent
+		 * now, that read would still return with it. A moment later it is over. */
+		p->leave_unread = false;
+		worker_move(p->worker, p, PLACE_RETRY);
+		worker_retry_soon(p->worker);
+	} else {
+		worker_move(p->worker, p, p->announced ? PLACE_READY : PLACE_OPENING);
+	}
+	p->wait = WAIT_NOT;
 }
 
 void peer_check_stall(struct peer *p, uint64_t now_ns)

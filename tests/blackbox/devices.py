@@ -43,7 +43,9 @@ def test_a_device_that_knows_all_ids_is_told_nothing_any_more():
     with Broker(*AS_DEVICES, "--peers", "3") as broker:
         device = broker.join(device=True)
         for _ in range(3):
-            broker.join(device=True).leave()
+            other = broker.join(device=True)
+            device.until_knows(other.id)
+            other.leave()
             present(broker, 1)
         device.until_exactly([1, 2, 3, 4])
         sent = broker.report().peers[device.id]["sent"]

@@ -13,8 +13,8 @@ import signal
 import struct
 import subprocess
 
-from programs import (HANG_SECONDS, Broker, Done, Live, OneAnswer, Skip, Terminal, client,
-                      complains, folder, live_client, program, run, run_tests)
+from programs import (HANG_SECONDS, Broker, Done, Live, LyingServer, OneAnswer, Skip, Terminal,
+                      client, complains, folder, live_client, program, run, run_tests)
 
 COMMANDS = ["peers", "dump", "ring", "int", "watch", "wait", "await", "id", "memory", "peek",
             "poke", "help", "?", "quit", "exit"]
@@ -141,6 +141,7 @@ def test_rings_that_came_before_anybody_looked_are_not_lost():
     with Broker() as broker, live_client(broker) as live:
         own = int(live.ask("id"))
         peer = broker.join()
+        peer.until_knows(own)
         peer.ring(own, 1, 3)
         peer.ring(own, 2)
         assert live.ask("wait 2") == "vector 2 rang"
@@ -154,9 +155,15 @@ def test_rings_that_came_before_anybody_looked_are_not_lost():
 def test_watch_shows_doorbells_joins_and_leaves():
     with Broker(*["--leaves", "always"]) as broker, live_client(broker) as live:
         own = int(live.ask("id"))
-        live.say("watch --count 4; id")
+        other = broker.join()
+        other.until_knows(own)
+        live.say(f"await {other.id}; watch --count 5; id")
+        live.expect(f"peer {other.id} is here, 4 vectors")
+        other.ring(own, 1)
+        live.expect("vector 1 rang")  # so now it watches
         peer = broker.join()
         live.expect(f"peer {peer.id} joined")
+        peer.until_knows(own)
         peer.ring(own, 3)
         live.expect("vector 3 rang")
         peer.ring(own, 0, 7)
@@ -232,6 +239,7 @@ def test_memory_that_somebody_makes_smaller_kills_nobody():
     with folder() as place, Broker("-m", os.path.join(place, "file"), size=None) as broker:
         os.truncate(os.path.join(place, "file"), 4096)
         with live_client(broker) as live:
+            live.ask("id")
             os.truncate(os.path.join(place, "file"), 0)
             live.say("peek 0")
             done = live.end()
@@ -356,25 +364,36 @@ def test_json_is_one_object_a_line_for_every_command():
 
 
 def test_json_tells_events():
-    with Broker("--leaves", "always") as broker, live_client(broker, "-j", "-v") as live:
+    def expect(live, **wanted):
+        line = live.line()
+        assert json.loads(line) == wanted, f"{line} instead of {wanted}"
+
+    with Broker("--leaves", "always") as broker, live_client(broker, "--json") as live:
         own = json.loads(live.ask("id"))["id"]
-        live.say("watch --count 3; wait 2; watch --count 2")
+        other = broker.join()
+        other.until_knows(own)
+        live.say(f"await {other.id}; watch --count 4; wait 2; watch --count 2")
+        expect(live, result="await", peer=other.id, vectors=4)
+        other.ring(own, 0)
+        expect(live, event="doorbell", vector=0, count=1)
         peer = broker.join()
         ident = peer.id
-        assert json.loads(live.line()) == {"event": "join", "peer": ident}
+        expect(live, event="join", peer=ident)
+        peer.until_knows(own)
         peer.ring(own, 1, 5)
-        assert json.loads(live.line()) == {"event": "doorbell", "vector": 1, "count": 5}
+        expect(live, event="doorbell", vector=1, count=5)
         peer.leave()
-        assert json.loads(live.line()) == {"event": "leave", "peer": ident}
-        peer = broker.join()
-        assert json.loads(live.line()) == {"event": "join", "peer": peer.id}
-        peer.ring(own, 2)
-        assert json.loads(live.line()) == {"event": "doorbell", "vector": 2, "count": 1}
-        ident = peer.id
-        peer.leave()
-        assert json.loads(live.line()) == {"event": "leave", "peer": ident}
+        expect(live, event="leave", peer=ident)
+        other.ring(own, 2, 3)
+        expect(live, event="doorbell", vector=2, count=3)
+        other.ring(own, 3)
+        expect(live, event="doorbell", vector=3, count=1)
+        ident = other.id
+        other.leave()
+        expect(live, event="leave", peer=ident)
+        live.say("watch --count 1")
         broker.stop()
-        assert json.loads(live.line()) == {"event": "lost"}
+        expect(live, event="lost")
         succeeds(live.end(), "")
 
 
@@ -526,15 +545,26 @@ def test_a_server_that_is_killed_does_not_leave_anyone_waiting_for_a_peer():
         complains(done, 1, "famez-client", "can't come")
 
 
+def test_the_end_of_the_server_is_shown_to_who_looks_later():
+    with Broker() as broker, live_client(broker) as live:
+        own = live.ask("id")
+        broker.stop()
+        assert live.ask("id") == own  # takes in what has come, and shows nothing of it
+        live.say("watch --count 1; watch --for 0")
+        live.expect("the server is gone; doorbells between peers go on")
+        succeeds(live.end(), "")  # once is enough
+
+
 def test_a_server_that_turns_to_nonsense_is_left():
-    with Broker() as real, live_client(real) as live:
-        # Nothing that is no server can send the memory's descriptor: so this one is only cut off.
-        live.ask("id")
-        real.process.send_signal(signal.SIGKILL)
-        real.process.wait()
-        real.kill()
-        assert live.ask("watch --count 1").startswith("the server is gone")
-        succeeds(live.end(), "")
+    with LyingServer(2) as server, live_client(server) as live, live_client(server) as other:
+        assert {live.ask("id"), other.ask("id")} == {"1", "2"}
+        live.say("await 2; await 1; watch --count 1; ring 2 1")
+        live.expect("peer 2 is here, 2 vectors", "peer 1 is here, 2 vectors")
+        server.send(0, 70000)
+        server.send(1, 70000)
+        assert "what no ivshmem server sends" in live.error()
+        live.expect("the server is gone; doorbells between peers go on")
+        assert live.line().startswith("rang peer 2, vector 1")
 
 
 def test_retry_joins_once_the_server_is_there_and_again_after_its_end():

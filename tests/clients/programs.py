@@ -65,12 +65,10 @@ class Done:
         return [json.loads(line) for line in self.lines]
 
 
-def run(name, *words, stdin="", argv0=None, **popen):
+def run(name, *words, stdin="", binary=None, timeout=2 * HANG_SECONDS, **popen):
     """Run a program to its end."""
-    command = [argv0 or program(name), *map(str, words)]
-    done = subprocess.run(command, executable=None if argv0 is None else popen.pop(
-        "executable", argv0), input=stdin, capture_output=True, text=True, check=False,
-        timeout=2 * HANG_SECONDS, **popen)
+    done = subprocess.run([binary or program(name), *map(str, words)], input=stdin, text=True,
+                          capture_output=True, check=False, timeout=timeout, **popen)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

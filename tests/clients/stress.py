@@ -1,0 +1,438 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""stress.py - famez-stress: does it see what a server does wrong, and nothing where it does right?
+
+Exit codes: 0 nothing lost, 1 lost or incomplete, 2 usage, 3 could not join, 4 too few descriptors.
+"""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+
+from programs import (HANG_SECONDS, Broker, Done, Live, LyingServer, OneAnswer, complains, folder,
+                      program, run, run_tests, stress)
+
+
+def told_to(server, *words):
+    """A run with a patience so short that a loss shows soon."""
+    return stress(server, "--patience", "1", "--seconds", "0", *words)
+
+
+def judged(done, *parts):
+    """Assert exit 1 with one line on standard error that has all of these parts."""
+    complains(done, 1, "famez-stress", *parts)
+
+
+def finds_fault(parts, clients=4, vectors=2, **how):
+    """A lying server is found out, at every stage, by every kind of run that gets that far."""
+    for words in ([], ["--join-only"]):
+        with LyingServer(clients, vectors, **how) as server:
+            judged(told_to(server, "--peers", clients, *words), *parts)
+
+
+def live_stress(broker, *words):
+    return Live("famez-stress", "-S", broker.path, *words)
+
+
+# ---------------------------------------------------------------- where all is well
+
+
+def test_64_peers_with_4_vectors_lose_nothing():
+    with Broker() as broker, folder() as place:
+        file = os.path.join(place, "json")
+        done = stress(broker, "--peers", 64, "--seconds", "0.3", "--seed", 77, "--json", file)
+        assert done.code == 0, done
+        for words in ("64 emulated VMs at", "seed 77", "full mesh", "16,384 vectors known",
+                      "16,128 rung, arrived", "through FAME-Z", "raw eventfd", "p50", "p99",
+                      "p99.9", "ratio", "us from"):
+            assert words in done.out, f"no {words!r} in {done.out}"
+        assert max(map(len, done.lines)) <= 80, max(done.lines, key=len)
+        with open(file, encoding="utf-8") as f:
+            text = f.read()
+        assert text.endswith("}\n") and text.count("\n") == 1
+        figures = json.loads(text)
+        assert figures["exit"] == 0 and figures["verdict"] == "nothing lost"
+        assert figures["program"] == "famez-stress" and figures["socket"] == broker.path
+        assert (figures["peers"], figures["vectors"], figures["seed"]) == (64, 4, "77")
+        assert figures["other_peers"] == 1  # the server itself
+        assert figures["mesh_ns"] > 0 and figures["notices"] >= 63 * 64 * 4
+        for times in (figures["joined_ns"], figures["ready_ns"]):
+            assert times["count"] == 64 == sum(b[2] for b in times["buckets"])
+            assert times["min"] <= times["p50"] <= times["p99.9"] <= times["max"]
+        bells = figures["doorbells"]
+        assert bells["all_pairs"] and bells["rung"] == bells["arrived"] == 64 * 63 * 4
+        assert bells["copies_checked"] == bells["witnesses"] * 63 * 4 == 2 * 63 * 4
+        assert bells["strays"] == 0
+        trips = figures["round_trip_ns"]
+        assert trips["rounds_p50"] and trips["slice_ns"] > 0 and len(trips["cpus"]) == 2
+        for way in ("fabric", "raw"):
+            assert trips[way]["count"] == sum(b[2] for b in trips[way]["buckets"]) > 0
+            assert all(low <= high for low, high, _ in trips[way]["buckets"])
+        broker.until_peers(0)
+
+
+def test_two_peers_are_enough_and_one_may_join():
+    with Broker(vectors=1) as broker:
+        done = stress(broker, "--peers", 2, "--seconds", "0")
+        assert done.code == 0 and "2 rung, arrived" in done.out, done
+        done = stress(broker, "--peers", 1, "--join-only")
+        assert done.code == 0 and "1 emulated VM at" in done.out, done
+
+
+def test_more_pairs_than_can_be_rung_are_rung_in_matchings():
+    with Broker(vectors=2) as broker:
+        done = stress(broker, "--peers", 20, "--seconds", "0", "--rounds", 5)
+        assert done.code == 0 and "5 random matchings" in done.out, done
+        assert "200 rung, arrived" in done.out
+
+
+def test_join_only_rings_nobody():
+    with Broker() as broker, folder() as place:
+        file = os.path.join(place, "json")
+        done = stress(broker, "--peers", 30, "--join-only", "--json", file)
+        assert done.code == 0 and "doorbells" not in done.out, done
+        with open(file, encoding="utf-8") as f:
+            figures = json.load(f)
+        assert figures["exit"] == 0 and "doorbells" not in figures
+        assert "round_trip_ns" not in figures and figures["mesh_ns"] > 0
+        assert not any(broker.report().vectors.values())
+        broker.until_peers(0)
+
+
+def test_hold_stays_until_it_is_told_to_end():
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        with Broker(vectors=3) as broker, live_stress(broker, "--hold", "--peers", 25) as live:
+            live.expect("holding 25 peers")
+            peer = broker.join()
+            assert len(peer.complete()) == 27  # they, the server, itself
+            for ident in peer.complete() - {peer.id}:
+                peer.ring(ident, 2)
+            done = live.end(sign)
+            assert done.code == 0 and not done.out and not done.err, done
+            peer.until_exactly([peer.id, 1001])
+
+
+def test_other_peers_are_seen_and_not_disturbed():
+    with Broker("--silent") as broker, folder() as place:
+        file = os.path.join(place, "json")
+        peers = [broker.join() for _ in range(3)]
+        done = stress(broker, "--peers", 10, "--seconds", "0", "--json", file)
+        assert done.code == 0, done
+        with open(file, encoding="utf-8") as f:
+            assert json.load(f)["other_peers"] == 3
+        assert not any(peer.rung(v) for peer in peers for v in range(4))
+
+
+def test_it_leaves_nothing_behind():
+    with Broker("--peers", "40") as broker, folder() as place:
+        descriptors = broker.fd_count()
+        for words in (["--seconds", "0"], ["--join-only"]):
+            done = stress(broker, "--peers", 40, *words, cwd=place)
+            assert done.code == 0, done
+            broker.until_peers(0)
+            broker.until_fds(descriptors + 40 * 4)  # IDs keep their eventfds
+        assert os.listdir(place) == []
+
+
+# ---------------------------------------------------------------- servers that lie
+
+
+def test_an_honest_server_is_believed():
+    # The control of all the tests below: the same server, without a lie.
+    for words in ([], ["--join-only"], ["--vectors", "2"], ["--seconds", "0.1"]):
+        with LyingServer(4) as server:
+            done = told_to(server, "--peers", 4, *words)
+            assert done.code == 0, done
+
+
+def test_a_vector_that_was_not_told_is_missed():
+    # Of somebody else, of itself, of who was there before, of who came after.
+    for case in ((2, 1), (3, 3), (0, 3), (3, 0)):
+        def lie(to, about, vector, fd, case=case):
+            return None if (to, about) == case and vector == 1 else fd
+        with LyingServer(4, lie=lie) as server:
+            judged(told_to(server, "--peers", 4, "--join-only"), "the mesh is incomplete: 1 of 32",
+                   f"first: peer {case[0] + 1} knows 1 of the 2 vectors of peer {case[1] + 1}")
+
+
+def test_a_peer_that_was_not_told_at_all_is_missed():
+    def lie(to, about, _vector, fd):
+        return None if (to, about) == (2, 1) else fd
+    finds_fault(["the mesh is incomplete: 2 of 32", "peer 3 knows 0 of the 2 vectors of peer 2"],
+                lie=lie)
+
+
+def test_another_eventfd_for_any_vector_is_noticed():
+    # Everyone but the witnesses compares; these, the first and the last, ring to find out.
+    for to, about, vector in ((1, 2, 0), (2, 0, 1), (2, 3, 2), (1, 1, 2), (2, 2, 0), (2, 2, 1)):
+        server = None
+
+        def lie(to_, about_, vector_, fd, case=(to, about, vector)):
+            return server.spare[0] if (to_, about_, vector_) == case else fd
+        for words in ([], ["--join-only"]):
+            with LyingServer(4, vectors=3, lie=lie) as server:
+                done = told_to(server, "--peers", 4, *words)
+                judged(done, "was sent other eventfds of peer")
+                assert f"peer {about + 1} " in done.err and f"peer {to + 1}" in done.err, done
+
+
+def test_another_eventfd_for_a_witness_is_noticed_when_it_rings():
+    for to, about, vector in ((0, 2, 1), (3, 0, 0), (3, 1, 2)):
+        server = None
+
+        def lie(to_, about_, vector_, fd, case=(to, about, vector)):
+            return server.spare[0] if (to_, about_, vector_) == case else fd
+        with LyingServer(4, vectors=3, lie=lie) as server:
+            judged(told_to(server, "--peers", 4), "did not arrive within 1 s",
+                   f"peer {to + 1} rang peer {about + 1}, vector {vector}, through its own copy")
+
+
+def test_an_owner_that_listens_elsewhere_is_noticed():
+    # All are sent the same eventfd, only that it is not the one that its owner was given.
+    for about in range(4):
+        server = None
+
+        def lie(to, about_, vector, fd, about=about):
+            return server.spare[0] if about_ == about != to and vector == 1 else fd
+        with LyingServer(4, lie=lie) as server:
+            done = told_to(server, "--peers", 4)
+            assert done.code == 1 and f"peer {about + 1}" in done.err, done
+
+
+def test_one_eventfd_behind_two_vectors_or_two_peers_is_noticed():
+    server = None
+
+    def two_vectors(_to, about, vector, fd):
+        return server.bells[2][0] if about == 2 and vector == 1 else fd
+
+    def two_peers(_to, about, vector, fd):
+        return server.bells[1][0] if about == 2 and vector == 0 else fd
+    for lie in (two_vectors, two_peers):
+        with LyingServer(4, lie=lie) as server:
+            complains(told_to(server, "--peers", 4), 1, "famez-stress")
+
+
+def test_an_id_given_twice_is_noticed():
+    with LyingServer(3, ids=[5, 9, 5]) as server:
+        judged(told_to(server, "--peers", 3), "gave ID 5 to two VMs")
+
+
+def test_a_leave_of_somebody_who_is_here_is_noticed():
+    with LyingServer(3) as server, live_stress(server, "--hold", "--peers", 3) as live:
+        live.expect("holding 3 peers")
+        server.send(1, server.ids[2])
+        judged(live.end(), "peer 2 was told that peer 3 has left, which is still here")
+
+
+def test_a_vector_told_too_late_is_noticed():
+    with LyingServer(3) as server, live_stress(server, "--hold", "--peers", 3) as live:
+        live.expect("holding 3 peers")
+        server.send(1, server.ids[2], server.spare[0])
+        judged(live.end(), "peer 2 was told vector 2 of peer 3 after the mesh")
+
+
+def test_nonsense_is_noticed():
+    with LyingServer(3) as server, live_stress(server, "--hold", "--peers", 3) as live:
+        live.expect("holding 3 peers")
+        server.send(1, 70000)
+        judged(live.end(), "(peer 2) got nonsense from the server")
+
+
+def test_another_number_of_vectors_than_asked_for_is_noticed():
+    with Broker(vectors=4) as broker:
+        judged(told_to(broker, "--peers", 3, "--vectors", 3), "4 vectors", "asks for 3")
+        judged(told_to(broker, "--peers", 3, "--vectors", 5), "incomplete")
+
+
+def test_a_ring_of_a_stranger_is_counted():
+    def ring(server):
+        os.eventfd_write(server.bells[0][1], 3)
+    with LyingServer(3, and_then=ring) as server:
+        judged(told_to(server, "--peers", 3), "rings arrived that nobody here sent")
+
+
+# ---------------------------------------------------------------- not let in
+
+
+def test_who_is_refused_says_so():
+    with Broker("--peers", "8") as broker:
+        complains(stress(broker, "--peers", 9), 3, "famez-stress", "refused VM 9 of 9")
+        broker.until_peers(0)
+        assert stress(broker, "--peers", 8, "--seconds", 0).code == 0
+
+
+def test_where_nobody_serves_it_says_so():
+    with folder() as place:
+        path = os.path.join(place, "sock")
+        complains(stress(path), 3, "famez-stress", f"no server at {path}")
+    with OneAnswer(hangs=True) as stale:
+        complains(stress(stale), 3, "famez-stress", f"no server at {stale.path}")
+    with OneAnswer(b"\0" * 8) as server:
+        complains(stress(server), 3, "famez-stress", "VM 1 of 64 cannot join")
+    with OneAnswer(b"HTTP/1.1 400 Bad Request\r\n", stay=True) as server:
+        complains(stress(server), 3, "famez-stress")
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_patience():
+    with OneAnswer(stay=True) as server:
+        complains(told_to(server), 3, "famez-stress", "0 of 64 VMs are in", "nothing came for 1 s")
+
+
+def test_a_server_that_takes_no_more_connections_is_given_up():
+    with LyingServer(2) as server:
+        complains(told_to(server, "--peers", 60), 3, "famez-stress", "2 of 60 VMs are in")
+
+
+# ---------------------------------------------------------------- descriptors
+
+
+def limited(broker, soft, hard, *words):
+    """A run as somebody who may not raise the limit of open files."""
+    with folder() as place:
+        binary = os.path.join(place, "famez-stress")
+        shutil.copy(program("famez-stress"), binary)
+        for path in (place, binary, broker.dir):
+            os.chmod(path, 0o755)
+        os.chmod(broker.path, 0o777)
+        user = 65534 if os.geteuid() == 0 else None
+        done = subprocess.run(
+            [binary, "-S", broker.path, *map(str, words)], capture_output=True, text=True,
+            timeout=2 * HANG_SECONDS, check=False, stdin=subprocess.DEVNULL, user=user,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_too_few_descriptors_are_said_with_what_would_do():
+    with Broker() as broker:
+        for words in (["--vectors", 4], []):
+            done = limited(broker, 300, 300, "--peers", 64, "--seconds", 0, *words)
+            complains(done, 4, "famez-stress", "64 peers x 4 vectors need", "may open 300",
+                      "ulimit -n", "--peers")
+        most = int(re.search(r"--peers (\d+) at most", done.err)[1])
+        assert 2 <= most < 64
+        # What it says is so: that many fit, and one more does not.
+        broker.until_peers(0)
+        done = limited(broker, 300, 300, "--peers", most, "--seconds", 0)
+        assert done.code == 0, done
+        done = limited(broker, 300, 300, "--peers", most + 1, "--seconds", 0)
+        assert done.code == 4, done
+
+
+def test_the_soft_limit_is_raised_as_far_as_is_needed():
+    with Broker() as broker:
+        done = limited(broker, 64, 4096, "--peers", 64, "--seconds", 0)
+        assert done.code == 0, done
+
+
+# ---------------------------------------------------------------- the server ends meanwhile
+
+
+def ended(done):
+    complains(done, 1, "famez-stress", "the server is gone: it closed the connection of peer")
+
+
+def test_a_server_killed_while_it_is_held_is_noticed():
+    with Broker() as broker, live_stress(broker, "--hold", "--peers", 20) as live:
+        live.expect("holding 20 peers")
+        broker.kill()
+        ended(live.end())
+
+
+def test_a_server_killed_during_the_round_trips_is_noticed_before_their_end():
+    with Broker() as broker, live_stress(broker, "--peers", 8, "--seconds", 3600) as live:
+        while not live.line().startswith("  doorbells"):
+            pass
+        broker.kill()
+        ended(live.end())
+
+
+def test_a_server_killed_amid_the_joins_is_noticed():
+    def die(server):
+        for conn in server.conns:
+            conn.close()
+    with LyingServer(3, and_then=die) as server:
+        done = told_to(server, "--peers", 10)
+        assert done.code in (1, 3), done  # those that wait in the queue are not in
+        complains(done, done.code, "famez-stress")
+    with LyingServer(3, and_then=die) as server:
+        # With all of them in, and the mesh complete or nearly so.
+        complains(told_to(server, "--peers", 3), 1, "famez-stress")
+
+
+def test_a_server_that_stops_amid_the_joins_is_given_up_after_the_patience():
+    with Broker(verbose=1) as broker:
+        live = live_stress(broker, "--peers", 500, "--join-only", "--patience", 2)
+        with live:
+            broker.wait_event("join", id=100)
+            os.kill(broker.pid, signal.SIGSTOP)
+            done = live.end()
+            os.kill(broker.pid, signal.SIGCONT)
+        assert done.code in (1, 3), done
+        complains(Done(done.code, "", done.err.splitlines()[-1]), done.code, "famez-stress",
+                  "2 s")
+        broker.until_peers(0)
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_wrong_options_are_wrong_usage_in_one_line():
+    for words, part in (
+            (["--nope"], "--nope"), (["word"], "'word'"), (["--peers"], "--peers takes a value"),
+            (["--peers", "0"], "1 to 65536"), (["--peers", "65537"], "1 to 65536"),
+            (["--peers", "-1"], "'-1'"), (["--peers", "4x"], "'4x'"),
+            (["--vectors", "0"], "1 to 2048"), (["--vectors", "2049"], "1 to 2048"),
+            (["--rounds", "0"], "--rounds"), (["--seconds", "-1"], "--seconds"),
+            (["--seconds", "long"], "'long'"), (["--seconds", "nan"], "'nan'"),
+            (["--patience", "0.5"], "--patience"), (["--seed", "x"], "--seed"),
+            (["--peers", "1"], "nobody to ring"), (["--hold", "--join-only"], "choose one"),
+            (["-S", ""], "--socketpath"), (["-S", "x" * 108], "107 bytes"),
+            (["--json", "/nonexistent/file"], "/nonexistent/file")):
+        done = run("famez-stress", *words)
+        complains(done, 2, "famez-stress", part)
+        assert not done.out, done
+
+
+def test_without_a_runtime_folder_the_socket_must_be_named():
+    if os.geteuid() == 0:
+        with folder() as place:
+            binary = os.path.join(place, "famez-stress")
+            shutil.copy(program("famez-stress"), binary)
+            os.chmod(place, 0o755)
+            done = run("famez-stress", "--peers", 2, binary=binary, env={}, user=65534)
+    else:
+        done = run("famez-stress", "--peers", 2, env={})
+    complains(done, 2, "famez-stress", "XDG_RUNTIME_DIR")
+
+
+def test_help_fits_a_terminal():
+    done = run("famez-stress", "--help")
+    assert done.code == 0 and not done.err and run("famez-stress", "-h").out == done.out
+    assert len(done.lines) <= 23, f"{len(done.lines)} lines leave no room for the next prompt"
+    assert max(map(len, done.lines)) <= 80
+    for name in ("socketpath", "peers", "vectors", "rounds", "seconds", "seed", "join-only", "hold",
+                 "patience", "json", "help", "version"):
+        assert f"--{name}" in done.out, name
+
+
+def test_the_version_is_one_line():
+    done = run("famez-stress", "--version")
+    assert done.code == 0 and re.fullmatch(r"famez-stress \d+\.\d+\.\d+\n", done.out), done
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    with Broker() as broker, open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(
+            [program("famez-stress"), "-S", broker.path, "--peers", "2", "--join-only"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=HANG_SECONDS)
+        complains(Done(done.returncode, "", done.stderr), 1, "famez-stress", "output")
+        done = stress(broker, "--peers", 2, "--join-only", "--json", "/dev/full")
+        complains(done, 1, "famez-stress", "cannot write /dev/full: No space left")
+
+
+if __name__ == "__main__":
+    run_tests(globals())

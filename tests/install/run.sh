@@ -1,0 +1,271 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh BUILD_DIR - installs a build into folders of its own, and uses what was installed: the
+# programs, the libraries through pkg-config, the manual pages, the systemd unit. Twice: into a
+# prefix, as a user does, and with DESTDIR below /usr, as a package does. Touches nothing else.
+
+set -uo pipefail
+
+if (($# != 1)) || [[ ! -f $1/CMakeCache.txt ]]; then
+	echo 'Usage: tests/install/run.sh BUILD_DIR (a folder that cmake has configured and built)' >&2
+	exit 2
+fi
+build=$(realpath "$1")
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+root=$(realpath "$here/../..")
+place=$(mktemp -d "${TMPDIR:-/tmp}/famez-test.XXXXXX")
+prefix=$place/prefix
+package=$place/package
+broker=''
+passed=0 failed=0 skipped=0
+
+clean_up() {
+	if [[ -n $broker ]]; then
+		kill "$broker" 2>/dev/null
+		wait "$broker" 2>/dev/null
+	fi
+	rm -rf -- "$place"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# check NAME COMMAND... - one test; what it said is shown where it fails.
+check() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		printf 'ok %s\n' "$name"
+		passed=$((passed + 1))
+	else
+		printf 'FAIL %s: %s\n' "$name" "$(tail -n 1 <<<"${said:-no word why}")"
+		printf '%s\n' "$said" >&2
+		failed=$((failed + 1))
+	fi
+}
+
+skip() {
+	printf 'SKIP %s: %s\n' "$1" "$2"
+	skipped=$((skipped + 1))
+}
+
+# One of the options that cmake chose for this build.
+cached() {
+	sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"
+}
+
+# in_prefix FILE - its place under $prefix, wherever that build puts libraries and the like.
+in_prefix() {
+	find "$prefix" -name "$1" -print -quit | grep .
+}
+
+# ---------------------------------------------------------------- what is installed
+
+install_into_prefix() {
+	cmake --install "$build" --prefix "$prefix"
+}
+
+install_as_package() {
+	DESTDIR=$package cmake --install "$build" --prefix /usr
+}
+
+# Each file of a list of patterns is there, and in no other folder than its own.
+everything_is_there() {
+	local file
+	for file in 'sbin/famez-server' 'bin/famez-client' 'bin/famez-stress' 'include/famez/peer.h' \
+		'include/famez/wire.h' 'lib*/libfamez.a' 'lib*/libfamez.so' 'lib*/libfamez.so.0' \
+		'lib*/pkgconfig/famez.pc' 'share/man/man1/famez-client.1' \
+		'share/man/man1/famez-stress.1' 'share/man/man3/*.3' 'share/man/man8/famez-server.8' \
+		'lib*/systemd/system/famez-server.service'; do
+		find "$1" -path "$1/$file" | grep -q . ||
+			find "$1" -path "$1/${file/lib\*/lib\*}" | grep -q . || {
+			echo "no $file"
+			return 1
+		}
+	done
+}
+
+nothing_of_the_tests_is_installed() {
+	! find "$prefix" -name '*test*' -o -name '*fault*' -o -name '*bench*' -o -name '*naive*' | grep .
+}
+
+nothing_names_the_place_it_was_built_in() {
+	! grep -rIlF -e "$build" -e "$root" "$package"
+}
+
+programs_tell_their_version() {
+	local program
+	for program in famez-server famez-client famez-stress; do
+		"$(in_prefix "$program")" --version | grep -Eq "^$program [0-9]+\.[0-9]+\.[0-9]+$" || {
+			echo "$program --version"
+			return 1
+		}
+		"$(in_prefix "$program")" --help | grep -Eqi '^usage: ' || {
+			echo "$program --help"
+			return 1
+		}
+	done
+}
+
+# ---------------------------------------------------------------- manual pages
+
+page_is_readable() {
+	local text
+	if command -v mandoc >/dev/null; then
+		mandoc -T lint -W error "$1" || return 1
+		text=$(mandoc -T utf8 "$1" | col -b)
+	else
+		text=$(MANWIDTH=80 man -l "$1" | col -b)
+	fi
+	[[ $text == *NAME* && $text == *"$(basename "${1%.*}" | cut -d_ -f1)"* ]]
+}
+
+# ---------------------------------------------------------------- the library
+
+# flags WORD... - what pkg-config answers, of the installed file alone.
+flags() {
+	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$(dirname "$(in_prefix famez.pc)") pkg-config "$@" famez
+}
+
+sanitizer_flags() {
+	local sanitize
+	sanitize=$(cached FAMEZ_SANITIZE)
+	[[ -z $sanitize ]] || printf -- '-fsanitize=%s' "$sanitize"
+}
+
+# built_with COMPILER OUTPUT FLAG... - member.c and nothing but these flags.
+built_with() {
+	local compiler=$1 output=$2
+	shift 2
+	"$compiler" -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror \
+		"$(sanitizer_flags)" -o "$output" "$here/member.c" "$@"
+}
+
+compiler() {
+	local chosen
+	chosen=$(cached CMAKE_C_COMPILER)
+	printf '%s' "${chosen:-cc}"
+}
+
+# shellcheck disable=SC2046 # flags are words
+shared_is_linked() {
+	built_with "$(compiler)" "$place/member-shared" $(flags --cflags --libs) &&
+		objdump -p "$place/member-shared" | grep -q 'NEEDED.*libfamez.so.0'
+}
+
+# shellcheck disable=SC2046
+static_is_linked() {
+	# As one does who wants this one library in the program: the linker is told so by name.
+	built_with "$(compiler)" "$place/member-static" $(flags --cflags) \
+		-Wl,-Bstatic $(flags --static --libs) -Wl,-Bdynamic &&
+		! objdump -p "$place/member-static" | grep -q 'NEEDED.*libfamez'
+}
+
+headers_are_cxx() {
+	# shellcheck disable=SC2046
+	printf '#include <famez/peer.h>\n#include <famez/wire.h>\nint main() { return 0; }\n' |
+		"$(cached CMAKE_CXX_COMPILER)" -std=c++11 -Wall -Wextra -Wpedantic -Werror $(flags --cflags) \
+			-x c++ -fsyntax-only -
+}
+
+only_its_own_names_are_exported() {
+	local names
+	names=$(nm -D --defined-only "$(in_prefix libfamez.so.0)" | awk '$2 ~ /[TDBRVW]/ {print $3}')
+	[[ -n $names ]] && ! grep -v '^famez_' <<<"$names"
+}
+
+# Starts the installed broker; its word that it listens comes through the pipe.
+start_broker() {
+	local line
+	mkfifo "$place/said" || return 1
+	"$(in_prefix famez-server)" -F -S "$place/sock" -l 2M -n 3 >"$place/said" 2>&1 &
+	broker=$!
+	exec {said}<"$place/said"
+	while IFS= read -r -t 60 -u "$said" line; do
+		if [[ $line == *' event=listening'* ]]; then
+			cat <&"$said" >/dev/null &
+			exec {said}<&-
+			return 0
+		fi
+		printf '%s\n' "$line"
+	done
+	return 1
+}
+
+shared_joins() {
+	LD_LIBRARY_PATH=$(dirname "$(in_prefix libfamez.so.0)") "$place/member-shared" "$place/sock" |
+		grep -Eq '^[0-9]+ 2$'
+}
+
+static_joins() {
+	"$place/member-static" "$place/sock" | grep -Eq '^[0-9]+ 2$'
+}
+
+client_joins() {
+	[[ $("$(in_prefix famez-client)" -S "$place/sock" memory) == '2097152 bytes (2 MiB)' ]]
+}
+
+stress_joins() {
+	"$(in_prefix famez-stress)" -S "$place/sock" --peers 8 --seconds 0
+}
+
+broker_ends() {
+	local code=0 pid=$broker
+	broker=''
+	kill "$pid" && { wait "$pid" || code=$?; }
+	((code == 0)) && [[ ! -e $place/sock && ! -e $place/sock.lock ]]
+}
+
+# ---------------------------------------------------------------- systemd
+
+# The unit names the program where a package puts it; it is looked at where we put it.
+unit_is_right() {
+	local unit exec
+	unit=$(find "$package" -name famez-server.service -print -quit)
+	exec=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
+	[[ -x $package$exec || $exec == "$(cached CMAKE_INSTALL_PREFIX)"/* ]] || {
+		echo "ExecStart=$exec is not what was installed"
+		return 1
+	}
+	sed "s|^ExecStart=[^ ]*|ExecStart=$(in_prefix famez-server)|" "$unit" >"$place/famez-server.service"
+	systemd-analyze verify --man=no "$place/famez-server.service" 2>&1 | tee "$place/verdict"
+	((PIPESTATUS[0] == 0)) && ! grep -q 'famez-server' "$place/verdict"
+}
+
+check 'a build installs into a prefix' install_into_prefix
+check 'a build installs below DESTDIR' install_as_package
+check 'all that belongs to it is in the prefix' everything_is_there "$prefix"
+check 'all that belongs to it is in the package' everything_is_there "$package/usr"
+check 'nothing of the tests is installed' nothing_of_the_tests_is_installed
+check 'no installed text names the folder it was built in' nothing_names_the_place_it_was_built_in
+check 'the programs tell version and usage' programs_tell_their_version
+while IFS= read -r page; do
+	name="the manual page $(basename "$page") is readable"
+	if command -v mandoc >/dev/null || command -v man >/dev/null; then
+		check "$name" page_is_readable "$page"
+	else
+		skip "$name" 'neither mandoc nor man here'
+	fi
+done < <(find "$prefix" -path '*/man/man*/*' -type f | sort)
+check 'a program links with the shared library by pkg-config alone' shared_is_linked
+check 'a program links with the static library by pkg-config alone' static_is_linked
+check 'the headers are C++ as well' headers_are_cxx
+check 'the shared library exports only famez_ names' only_its_own_names_are_exported
+check 'the installed broker starts' start_broker
+check 'the program with the shared library joins it, and hears its own ring' shared_joins
+check 'the program with the static library joins it, and hears its own ring' static_joins
+check 'the installed client joins it' client_joins
+check 'the installed stress tool joins it' stress_joins
+check 'the installed broker ends cleanly' broker_ends
+if command -v systemd-analyze >/dev/null; then
+	check 'systemd finds no fault with the unit' unit_is_right
+else
+	skip 'systemd finds no fault with the unit' 'no systemd-analyze here'
+fi
+if ((skipped > 0)); then
+	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+else
+	printf '%d passed, %d failed\n' "$passed" "$failed"
+fi
+((failed == 0))
