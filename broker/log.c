@@ -61,7 +61,7 @@ static int file = STDERR_FILENO;
 
 static pthread_t logger;
 static bool started;
-static bool stuck; /* the logger hangs in a write; nothing more is logged */
+static _Atomic bool stuck; /* the logger hangs in a write; nothing more is logged */
 static unsigned sources_count;
 static struct log_source *sources;
 static struct wakeup wake;

@@ -273,6 +273,10 @@ static enum outcome run_watch(struct session *s, const struct command *c, const 
 	if (s->at_prompt)
 		say_note(timed ? "watching; Ctrl-C ends it early" : "watching; Ctrl-C ends it");
 	shown = show_pending(s);
+	if (s->gone && !s->told_gone) {
+		session_show(s, &(struct famez_event){.kind = FAMEZ_EVENT_LOST});
+		shown++;
+	}
 	while (shown < most) {
 		int got = session_next(s, &event, timed ? &deadline : NULL);
 

@@ -122,6 +122,7 @@ void session_show(struct session *s, const struct famez_event *event)
 		break;
 	case FAMEZ_EVENT_LOST:
 		say_event_lost();
+		s->told_gone = true;
 		break;
 	case FAMEZ_EVENT_JOINED:
 		break;
@@ -248,6 +249,7 @@ enum outcome session_join(struct session *s)
 			return OUTCOME_NOT_JOINED; /* Ctrl-C */
 	}
 	s->gone = false;
+	s->told_gone = false;
 	memset(s->pending, 0, sizeof(s->pending));
 	(void)settle(s); /* interrupted, we know less of the others, no more */
 	return OUTCOME_OK;

@@ -31,7 +31,8 @@ struct session {
 	bool at_prompt; /* a person watches: what was shown has been seen */
 
 	struct famez *f;
-	bool gone; /* the server is, and the membership with it */
+	bool gone;      /* the server is, and the membership with it */
+	bool told_gone; /* and that was shown */
 	bool told_lost_descriptor;
 	sigset_t waiting_mask;                    /* while we wait for something */
 	uint64_t pending[FAMEZ_WIRE_VECTORS_MAX]; /* rings that nobody was shown yet */

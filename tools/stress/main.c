@@ -157,7 +157,8 @@ int main(int argc, char **argv)
 		(void)verdict_give(&verdict, VERDICT_LOST, "cannot write %s: %s", options.json,
 			strerror(errno));
 out:
-	(void)fflush(stdout);
+	if (ferror(stdout) || fflush(stdout))
+		(void)verdict_give(&verdict, VERDICT_LOST, "not all output could be written");
 	if (verdict.code)
 		fprintf(stderr, "famez-stress: %s\n", verdict.why);
 	return verdict.code;

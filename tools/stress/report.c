@@ -81,12 +81,12 @@ void report_mesh(const struct report *r)
 	const struct fleet *fleet = r->fleet;
 	char remark[96];
 
-	(void)snprintf(remark, sizeof(remark), "each: p50 %s, p99 %s",
+	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
 		duration(histogram_quantile(r->joined, 0.5)).s,
 		duration(histogram_quantile(r->joined, 0.99)).s);
 	line("joined", fleet->joined, fleet->joined == 1 ? "VM" : "VMs",
 		histogram_quantile(r->joined, 1), remark);
-	(void)snprintf(remark, sizeof(remark), "each: p50 %s, p99 %s",
+	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
 		duration(histogram_quantile(r->opened, 0.5)).s,
 		duration(histogram_quantile(r->opened, 0.99)).s);
 	line("ready", (uint64_t)fleet->joined * fleet->vectors, "own vectors",
