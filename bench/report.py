@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""What the runs of a comparison say: one table a measurement, and the plots.
+
+Each figure is a median with the lowest and highest of the rounds. Ratios are made round by
+round and are then treated like any figure.
+"""
+
+import subprocess
+
+import figures
+from measure import of_size
+
+FLOOR = "floor-1"
+STOCK = "stock"
+SMALL = "66x4"  # the size that larger ones are compared with: the line shall be flat
+
+
+def reference(runs):
+    """Whom the last columns compare with: the stock server, else any other that is not ours."""
+    names = in_order(runs, "system")
+    others = [name for name in names if not name.startswith(("floor", "famez"))]
+    return STOCK if STOCK in names else others[0] if others else STOCK
+
+
+def good(run):
+    return "failed" not in run and run.get("complete", True)
+
+
+def cpu_us(run):
+    """Server CPU a notice; a notice is a message with an eventfd."""
+    return run["server_cpu_ns"] / run["notices"] / 1e3 if run["notices"] else None
+
+
+def in_order(runs, key):
+    return list(dict.fromkeys(run[key] for run in runs))
+
+
+def each(runs):
+    """(size, system, runs of both), systems within sizes."""
+    for size in sorted(in_order(runs, "size"), key=of_size):
+        of_size_runs = [run for run in runs if run["size"] == size]
+        for system in sorted(in_order(of_size_runs, "system")):
+            yield size, system, [run for run in of_size_runs if run["system"] == system]
+
+
+def select(runs, size, system):
+    return [run for run in runs if run["size"] == size and run["system"] == system and good(run)]
+
+
+def count_good(runs):
+    return f"{sum(map(good, runs))}/{len(runs)}"
+
+
+def rate(run):
+    """Millions of messages a second."""
+    return run["notices"] / run["wall_ns"] * 1e3
+
+
+def burst_table(runs):
+    rows = []
+    for size, system, some in each(runs):
+        some = list(filter(good, some))
+        rows.append([size, system, figures.of(some, cpu_us).text(),
+                     figures.of(some, rate).text(),
+                     figures.ratio(some, select(runs, size, FLOOR), rate).text()])
+    return figures.table(["size", "system", "CPU a message, us", "messages a second, millions",
+                          "to one thread"], rows)
+
+
+def mesh_table(runs):
+    rows, other = [], reference(runs)
+    for size, system, some in each(runs):
+        fine = list(filter(good, some))
+        floor, theirs = select(runs, size, FLOOR), select(runs, size, other)
+        rows.append([size, system, count_good(some), figures.of(fine, cpu_us).text(),
+                     figures.ratio(fine, floor, cpu_us).text(),
+                     figures.ratio(fine, theirs, cpu_us).text(),
+                     figures.ratio(fine, select(runs, SMALL, system), cpu_us).text(),
+                     figures.of(fine, "wall_ns").text(1e-6, 1),
+                     figures.ratio(fine, theirs, "wall_ns").text()])
+    return figures.table(["size", "system", "complete", "CPU a notice, us", "to the floor",
+                          f"to {other}", f"to its {SMALL}", "full mesh, ms", f"to {other}"], rows)
+
+
+def join_table(runs):
+    rows, other = [], reference(runs)
+    for size, system, some in each(runs):
+        fine, theirs = list(filter(good, some)), select(runs, size, other)
+        row = [size, system]
+        for key in ("ready_p50_ns", "ready_p99_ns", "told_p50_ns", "told_p99_ns"):
+            row.append(figures.of(fine, key).text(1e-6))
+        row.append(figures.of(fine, lambda run: run["server_cpu_ns"] / run["joins"] / 1e6).text())
+        for key in ("ready_p50_ns", "told_p50_ns"):
+            row.append(figures.ratio(fine, theirs, key).text())
+        rows.append(row)
+    return figures.table(["size", "system", "ready p50, ms", "p99", "all told p50, ms", "p99",
+                          "CPU a join and leave, ms", f"ready to {other}", f"told to {other}"], rows)
+
+
+def stall_table(runs):
+    rows = []
+    for size, system, some in each(runs):
+        for extras in sorted({run["extras"] for run in some if "extras" in run}):
+            mine = [run for run in some if run.get("extras") == extras and good(run)]
+            reading = [run for run in mine if not run["deaf"]]
+            deaf = [run for run in mine if run["deaf"]]
+            rows.append([size, extras, system, figures.of(reading, "wall_ns").text(1e-6, 1),
+                         figures.of(deaf, "wall_ns").text(1e-6, 1),
+                         figures.ratio(deaf, reading, "wall_ns").text()])
+    return figures.table(["size", "others", "system", "they read, ms", "they don't, ms",
+                          "ratio"], rows)
+
+
+def doorbell_table(runs):
+    rows = []
+    for size, system, some in each(runs):
+        some = list(filter(good, some))
+        row = [size, system]
+        for key in ("raw_p50_ns", "fabric_p50_ns"):
+            row.append(figures.of(some, key).text(1e-3, 1))
+        row.append(figures.of(some, "ratio").text(1, 3))
+        for key in ("raw_p99_ns", "fabric_p99_ns", "raw_p999_ns", "fabric_p999_ns"):
+            row.append(figures.of(some, key).text(1e-3, 0))
+        rows.append(row)
+    return figures.table(["present", "system", "bare p50, us", "fabric p50, us", "ratio of p50",
+                          "bare p99", "fabric p99", "bare p99.9", "fabric p99.9"], rows)
+
+
+def memory_goal(size):
+    peers, vectors = of_size(size)
+    return peers * 2048 + peers * vectors * 64 + peers * peers / 8
+
+
+def memory_table(runs):
+    rows = []
+    for size, system, some in each(runs):
+        some = list(filter(good, some))
+        peers, vectors = of_size(size)
+        # What the fabric costs beyond the smallest one of the same system.
+        base = figures.of(select(runs, "10x1", system), "full_allocated").median()
+        full = figures.of(some, "full_allocated").median()
+        if base is None or full is None:
+            continue
+        more = full - base
+        allowed = memory_goal(size) - memory_goal("10x1")
+        rows.append([peers, vectors, system, *(f"{figures.of(some, key).median() / 1024:.0f}"
+                     for key in ("idle_allocated", "full_allocated", "full_resident")),
+                     f"{more / 1024:.0f}", f"{allowed / 1024:.0f}",
+                     f"{more / allowed:.2f}" if allowed else "-"])
+    return figures.table(["peers", "vectors", "system", "idle, KiB", "all there, KiB",
+                          "resident, KiB", "above 10x1, KiB", "goal, KiB", "ratio"], rows)
+
+
+TABLES = {
+    "burst": ("The floor without readers", burst_table),
+    "mesh": ("All join at once", mesh_table),
+    "join": ("One more join", join_table),
+    "stall": ("Clients that don't read", stall_table),
+    "doorbell": ("Doorbell round trips", doorbell_table),
+    "memory": ("The broker's own memory", memory_table),
+}
+
+
+def tables(runs):
+    """All lines of all tables for which there are runs."""
+    for name, (title, make) in TABLES.items():
+        mine = [run for run in runs if run["measurement"] == name]
+        if mine:
+            yield f"### {title}"
+            yield ""
+            yield from make(mine)
+            yield ""
+
+
+def plot(path, title, ylabel, scale, curves):
+    """@curves: {name: [(x, Figure)]}; @scale: gnuplot's, of the axes."""
+    script = ["set terminal svg size 640,400 font 'sans,12' background '#ffffff'",
+              f"set output '{path}'", f"set title '{title}'", *scale, "set grid",
+              "set key left top", "set xlabel 'notices'", f"set ylabel '{ylabel}'"]
+    data, parts = [], []
+    for name, points in curves.items():
+        parts.append(f"'-' using 1:2:3:4 with yerrorlines title '{name}' pt 7 ps 0.6")
+        data += [f"{x} {y.median()} {min(y.values)} {max(y.values)}"
+                 for x, y in sorted(points, key=lambda point: point[0])] + ["e"]
+    script.append("plot " + ", ".join(parts))
+    subprocess.run(["gnuplot"], input="\n".join(script + data), text=True, check=True)
+
+
+def curves(runs, measurement, key, scale, notices):
+    found = {}
+    for size, system, some in each([r for r in runs if r["measurement"] == measurement]):
+        figure = figures.of(list(filter(good, some)),
+                            lambda run: key(run) * scale if key(run) else None)
+        if figure.values:
+            found.setdefault(system, []).append((notices(*of_size(size)), figure))
+    return found
+
+
+def plots(runs, folder):
+    plot(f"{folder}/mesh-cpu.svg", "Server CPU for a notice, all joining at once",
+         "us a notice", ["set logscale x", "set yrange [0:*]"],
+         curves(runs, "mesh", cpu_us, 1, lambda n, v: n * n * v))
+    plot(f"{folder}/join-told.svg", "One more join: until everyone has been told (p50)",
+         "ms", ["set logscale xy"],
+         curves(runs, "join", lambda run: run.get("told_p50_ns"), 1e-6,
+                lambda n, v: (2 * n + 1) * v))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""The systems that are compared: how each server is started, and stopped again.
+
+A server runs for one measurement, in a folder of its own that goes with it, so that no
+measurement inherits IDs, sockets or log lines from the one before.
+"""
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+PATIENCE_S = 60
+
+
+class Failed(Exception):
+    """A measurement that gave no figures; says why."""
+
+
+class Server:
+    """One running server: a context manager that gives its socket and its process."""
+
+    def __init__(self, argv, folder):
+        self.folder = folder
+        self.socket = os.path.join(folder, "socket")
+        self.log_path = os.path.join(folder, "log")
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def __enter__(self):
+        give_up = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                log = self.log()
+                self.__exit__()
+                raise Failed(f"{self.process.args[0]} did not start: {log.strip()[-300:]}")
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self):
+        """Listening is seen in the kernel's list: a client would cost an ID."""
+        with open("/proc/net/unix", encoding="utf-8") as sockets:
+            return any(" 00010000 " in line and line.rstrip().endswith(" " + self.socket)
+                       for line in sockets)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def report(self):
+        """famez-server's counters, as SIGUSR1 prints them."""
+        before = self.log().count("event=report-end")
+        self.process.send_signal(signal.SIGUSR1)
+        give_up = time.monotonic() + PATIENCE_S
+        while self.log().count("event=report-end") == before:
+            if time.monotonic() > give_up:
+                raise Failed("no report came")
+            time.sleep(0.01)
+        line = [line for line in self.log().splitlines() if "event=report " in line][-1]
+        return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", line)}
+
+
+class Famez:
+    """Our server; silent, since no other is a peer of its own."""
+
+    def __init__(self, name, path, options=()):
+        self.name, self.path, self.options = name, path, list(options)
+
+    def start(self, peers, vectors):
+        folder = tempfile.mkdtemp(prefix="famez-bench-")
+        return Server([self.path, "-S", os.path.join(folder, "socket"), "-l", "4M",
+                       "-n", str(vectors), "--peers", str(peers), "--silent", *self.options],
+                      folder)
+
+
+class Stock:
+    """QEMU's ivshmem-server, or any other that takes its options."""
+
+    def __init__(self, name, path):
+        self.name, self.path = name, path
+
+    def start(self, peers, vectors):
+        del peers  # it has no such option
+        folder = tempfile.mkdtemp(prefix="famez-bench-")
+        return Server([self.path, "-F", "-S", os.path.join(folder, "socket"), "-l", "4M",
+                       "-n", str(vectors)], folder)
+
+
+class Floor:
+    """No server: the bare loop, with so many threads."""
+
+    def __init__(self, name, threads):
+        self.name, self.threads = name, threads
+
+
+def wait_for_line(stream):
+    """One line of a pipe, or Failed after a while."""
+    ready, _, _ = select.select([stream], [], [], 20 * PATIENCE_S)
+    line = stream.readline() if ready else ""
+    if not line:
+        raise Failed("famez-bench gave no result")
+    return line
