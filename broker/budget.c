@@ -63,10 +63,11 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 		ids * o->vectors * sizeof(int) +
 		(o->silent ? 0 : o->vectors * (sizeof(struct own_bell) + sizeof(uint64_t)));
 	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
-	b->base_bytes = workers * (sizeof(struct worker) + WORKER_SENDS * sizeof(struct send) +
-					  MESSAGE_TO_WORKER * sizeof(struct message)) +
-			(workers + 1u) * LOG_THREAD_BYTES;
-	b->ring_bytes = workers * (2 * WORKER_SENDS * (uint64_t)sizeof(struct io_uring_sqe) +
+	b->base_bytes =
+		workers * (sizeof(struct worker) + (size_t)WORKER_SENDS * sizeof(struct send) +
+				  (size_t)MESSAGE_TO_WORKER * sizeof(struct message)) +
+		(workers + (uint64_t)1) * LOG_THREAD_BYTES;
+	b->ring_bytes = workers * (2 * (uint64_t)WORKER_SENDS * sizeof(struct io_uring_sqe) +
 					  power_of_two(worker_completions(b->ids_max, o->vectors)) *
 						  sizeof(struct io_uring_cqe));
 	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes;
@@ -103,10 +104,11 @@ static uint64_t largest_limit(struct rlimit *now)
 {
 	FILE *file = fopen("/proc/sys/fs/nr_open", "re"); /* proc(5) */
 	uint64_t nr_open = 0;
+	char text[32];
 
 	if (file) {
-		if (fscanf(file, "%" SCNu64, &nr_open) != 1)
-			nr_open = 0;
+		if (fgets(text, sizeof(text), file))
+			nr_open = strtoull(text, NULL, 10);
 		(void)fclose(file);
 	}
 	if (nr_open > now->rlim_max) {

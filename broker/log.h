@@ -21,7 +21,7 @@
  * beyond is told by log_dropped(). */
 #define LOG_LINE_BYTES   480
 #define LOG_QUEUE_LINES  256
-#define LOG_THREAD_BYTES ((LOG_LINE_BYTES + 2) * LOG_QUEUE_LINES)
+#define LOG_THREAD_BYTES ((size_t)(LOG_LINE_BYTES + 2) * LOG_QUEUE_LINES)
 
 enum log_level {
 	LOG_LEVEL_ERROR,
@@ -76,8 +76,8 @@ struct log_config {
 	enum log_level level; /* lines above it are left out */
 };
 
-/** log_open() - from now on lines go to @config's file. Returns 0 or -errno of open(2). */
-int log_open(const struct log_config *config);
+/** log_open() - from now on lines go to @wanted's file. Returns 0 or -errno of open(2). */
+int log_open(const struct log_config *wanted);
 
 /**
  * log_start() - start the logger, for @threads threads that log. Returns 0 or -errno

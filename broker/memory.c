@@ -99,7 +99,7 @@ static int open_by_name(const struct memory *m, int flags)
 
 static int open_named(struct memory *m, uint64_t bytes, struct why *why)
 {
-	struct stat st;
+	struct stat st = {0};
 	int err;
 
 	m->named = true;

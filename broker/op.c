@@ -60,9 +60,12 @@ struct io_uring_sqe *ring_sqe(struct io_uring *ring)
 	return io_uring_get_sqe(ring);
 }
 
+/* Completions taken out of the queue at once. */
+#define TURN_COMPLETIONS 64
+
 int ring_turn(struct io_uring *ring, unsigned wait)
 {
-	struct io_uring_cqe *ready[64], done[64];
+	struct io_uring_cqe *ready[TURN_COMPLETIONS], done[TURN_COMPLETIONS];
 	unsigned count;
 	int res =
 		wait ? io_uring_submit_and_wait(ring, wait) : io_uring_submit_and_get_events(ring);
@@ -72,7 +75,7 @@ int ring_turn(struct io_uring *ring, unsigned wait)
 	do {
 		/* Handlers submit; their places in the queue must be free again,
 		 * or a full completion queue would wait for itself. */
-		count = io_uring_peek_batch_cqe(ring, ready, sizeof(ready) / sizeof(*ready));
+		count = io_uring_peek_batch_cqe(ring, ready, TURN_COMPLETIONS);
 		for (unsigned i = 0; i < count; i++)
 			done[i] = *ready[i];
 		io_uring_cq_advance(ring, count);

@@ -95,6 +95,8 @@ static inline void queue_unseen_end(void)
  * name_queue_room()  producer only: how many puts will succeed.
  * name_queue_empty() either.
  */
+#define QUEUE_FUNCTION __attribute__((unused)) static inline
+
 #define QUEUE_PROTOTYPE(name)                                                                      \
 	struct name##_queue {                                                                      \
 		ck_ring_t ring;                                                                    \
@@ -102,7 +104,7 @@ static inline void queue_unseen_end(void)
 		char filled, emptied; /* addresses for the sanitizer */                            \
 	};                                                                                         \
 	CK_RING_PROTOTYPE(name, name)                                                              \
-	static inline int name##_queue_init(struct name##_queue *q, unsigned count)                \
+	QUEUE_FUNCTION int name##_queue_init(struct name##_queue *q, unsigned count)               \
 	{                                                                                          \
 		q->values = sys_calloc(count, sizeof(*q->values));                                 \
 		if (!q->values)                                                                    \
@@ -110,12 +112,12 @@ static inline void queue_unseen_end(void)
 		ck_ring_init(&q->ring, count);                                                     \
 		return 0;                                                                          \
 	}                                                                                          \
-	static inline void name##_queue_destroy(struct name##_queue *q)                            \
+	QUEUE_FUNCTION void name##_queue_destroy(struct name##_queue *q)                           \
 	{                                                                                          \
 		free(q->values);                                                                   \
 		q->values = NULL;                                                                  \
 	}                                                                                          \
-	static inline bool name##_queue_put(struct name##_queue *q, const struct name *value)      \
+	QUEUE_FUNCTION bool name##_queue_put(struct name##_queue *q, const struct name *value)     \
 	{                                                                                          \
 		struct name copy = *value;                                                         \
 		bool done;                                                                         \
@@ -127,7 +129,7 @@ static inline void queue_unseen_end(void)
 		queue_unseen_end();                                                                \
 		return done;                                                                       \
 	}                                                                                          \
-	static inline bool name##_queue_take(struct name##_queue *q, struct name *value)           \
+	QUEUE_FUNCTION bool name##_queue_take(struct name##_queue *q, struct name *value)          \
 	{                                                                                          \
 		bool done;                                                                         \
                                                                                                    \
@@ -139,11 +141,11 @@ static inline void queue_unseen_end(void)
 			queue_acquire(&q->filled);                                                 \
 		return done;                                                                       \
 	}                                                                                          \
-	static inline unsigned name##_queue_room(const struct name##_queue *q)                     \
+	QUEUE_FUNCTION unsigned name##_queue_room(const struct name##_queue *q)                    \
 	{                                                                                          \
 		return ck_ring_capacity(&q->ring) - 1 - ck_ring_size(&q->ring);                    \
 	}                                                                                          \
-	static inline bool name##_queue_empty(const struct name##_queue *q)                        \
+	QUEUE_FUNCTION bool name##_queue_empty(const struct name##_queue *q)                       \
 	{                                                                                          \
 		return ck_ring_size(&q->ring) == 0;                                                \
 	}

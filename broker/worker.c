@@ -266,7 +266,7 @@ static int turn(struct worker *w)
 
 uint64_t worker_completions(uint32_t ids_max, uint16_t vectors)
 {
-	return 2 * (uint64_t)ids_max + vectors + 2 * WORKER_SENDS + 3;
+	return 2 * (uint64_t)ids_max + vectors + 2 * (uint64_t)WORKER_SENDS + 3;
 }
 
 static int prepare(struct worker *w)

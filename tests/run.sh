@@ -103,9 +103,9 @@ step_tsan() {
 step_release() {
 	build release
 	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server
-	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release
+	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release --large
 	many_tests 'release vm' python3 tests/vm/run_all.py --server build/release/broker/famez-server \
-		--build build/release --kit build/kit
+		--kit build/kit
 	many_tests 'release install' tests/install/run.sh build/release
 }
 

@@ -31,18 +31,29 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# check NAME COMMAND... - one test; what it said is shown where it fails.
+# check NAME COMMAND... - one test; what it said is shown where it fails. It runs in this very
+# shell, so that what it starts is ours.
 check() {
-	local name=$1 said
+	local name=$1
 	shift
-	if said=$("$@" 2>&1); then
+	if "$@" >"$place/words" 2>&1; then
 		printf 'ok %s\n' "$name"
 		passed=$((passed + 1))
 	else
-		printf 'FAIL %s: %s\n' "$name" "$(tail -n 1 <<<"${said:-no word why}")"
-		printf '%s\n' "$said" >&2
+		printf 'FAIL %s: %s\n' "$name" "$(tail -n 1 "$place/words" | grep . || echo 'no word why')"
+		cat "$place/words" >&2
 		failed=$((failed + 1))
 	fi
+}
+
+# sum - the last line; returns whether all is well.
+sum() {
+	if ((skipped > 0)); then
+		printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+	else
+		printf '%d passed, %d failed\n' "$passed" "$failed"
+	fi
+	((failed == 0))
 }
 
 skip() {
@@ -62,6 +73,13 @@ in_prefix() {
 
 # ---------------------------------------------------------------- what is installed
 
+# Nothing may go elsewhere than below the prefix. Looked at before anything is installed.
+nothing_goes_outside_the_prefix() {
+	! find "$build" -name cmake_install.cmake -exec \
+		sed -n 's/^ *file(INSTALL DESTINATION "\(\/[^"]*\)".*/goes outside the prefix: \1/p' {} + |
+		grep .
+}
+
 install_into_prefix() {
 	cmake --install "$build" --prefix "$prefix"
 }
@@ -78,8 +96,7 @@ everything_is_there() {
 		'lib*/pkgconfig/famez.pc' 'share/man/man1/famez-client.1' \
 		'share/man/man1/famez-stress.1' 'share/man/man3/*.3' 'share/man/man8/famez-server.8' \
 		'lib*/systemd/system/famez-server.service'; do
-		find "$1" -path "$1/$file" | grep -q . ||
-			find "$1" -path "$1/${file/lib\*/lib\*}" | grep -q . || {
+		find "$1" -path "$1/$file" | grep -q . || {
 			echo "no $file"
 			return 1
 		}
@@ -184,7 +201,7 @@ start_broker() {
 	exec {said}<"$place/said"
 	while IFS= read -r -t 60 -u "$said" line; do
 		if [[ $line == *' event=listening'* ]]; then
-			cat <&"$said" >/dev/null &
+			cat <&"$said" >/dev/null & # ends with the broker
 			exec {said}<&-
 			return 0
 		fi
@@ -213,6 +230,7 @@ stress_joins() {
 broker_ends() {
 	local code=0 pid=$broker
 	broker=''
+	[[ -n $pid ]] || return 1
 	kill "$pid" && { wait "$pid" || code=$?; }
 	((code == 0)) && [[ ! -e $place/sock && ! -e $place/sock.lock ]]
 }
@@ -233,8 +251,17 @@ unit_is_right() {
 	((PIPESTATUS[0] == 0)) && ! grep -q 'famez-server' "$place/verdict"
 }
 
+check 'nothing is installed outside the prefix' nothing_goes_outside_the_prefix
+if ((failed > 0)); then
+	sum # to go on would write there
+	exit 1
+fi
 check 'a build installs into a prefix' install_into_prefix
 check 'a build installs below DESTDIR' install_as_package
+if ((failed > 0)); then
+	sum # there is nothing to look at
+	exit 1
+fi
 check 'all that belongs to it is in the prefix' everything_is_there "$prefix"
 check 'all that belongs to it is in the package' everything_is_there "$package/usr"
 check 'nothing of the tests is installed' nothing_of_the_tests_is_installed
@@ -263,9 +290,4 @@ if command -v systemd-analyze >/dev/null; then
 else
 	skip 'systemd finds no fault with the unit' 'no systemd-analyze here'
 fi
-if ((skipped > 0)); then
-	printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-else
-	printf '%d passed, %d failed\n' "$passed" "$failed"
-fi
-((failed == 0))
+sum
