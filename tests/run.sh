@@ -102,7 +102,7 @@ step_tsan() {
 
 step_release() {
 	build release
-	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server
+	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server --workers 1
 	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release --large
 	many_tests 'release vm' python3 tests/vm/run_all.py --server build/release/broker/famez-server \
 		--kit build/kit

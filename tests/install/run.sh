@@ -145,18 +145,13 @@ flags() {
 	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$(dirname "$(in_prefix famez.pc)") pkg-config "$@" famez
 }
 
-sanitizer_flags() {
-	local sanitize
-	sanitize=$(cached FAMEZ_SANITIZE)
-	[[ -z $sanitize ]] || printf -- '-fsanitize=%s' "$sanitize"
-}
-
 # built_with COMPILER OUTPUT FLAG... - member.c and nothing but these flags.
 built_with() {
-	local compiler=$1 output=$2
+	local compiler=$1 output=$2 sanitize
 	shift 2
+	sanitize=$(cached FAMEZ_SANITIZE)
 	"$compiler" -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror \
-		"$(sanitizer_flags)" -o "$output" "$here/member.c" "$@"
+		${sanitize:+"-fsanitize=$sanitize"} -o "$output" "$here/member.c" "$@"
 }
 
 compiler() {
