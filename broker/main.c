@@ -184,6 +184,18 @@ static int block_signals(struct server *s)
 	return 0;
 }
 
+/* Have the kernel make the table of descriptors as large as it will ever be, while there
+ * is one thread: later each doubling would stop whoever opens something for an RCU grace
+ * period, some 10 ms (Linux fs/file.c, expand_fdtable()). */
+static void reserve_descriptors(const struct server *s)
+{
+	int highest = fcntl(s->signal_fd, F_DUPFD_CLOEXEC, (int)s->budget.descriptors - 1);
+
+	/* Where that fails it is only slower. */
+	if (highest >= 0)
+		(void)close(highest);
+}
+
 static int no_memory(struct server *s)
 {
 	return why_fail(&s->why, -ENOMEM,
@@ -472,6 +484,7 @@ static int start(struct server *s)
 	err = block_signals(s);
 	if (err)
 		return exit_code(err);
+	reserve_descriptors(s);
 	err = log_start((unsigned)workers + 1);
 	if (err) {
 		(void)why_fail(&s->why, err, "log: the logger does not start: %s", strerror(-err));
