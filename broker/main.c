@@ -94,7 +94,7 @@ static int count_workers(struct server *s, cpu_set_t *cpus)
 {
 	const struct options *o = &s->options;
 	cpu_set_t allowed;
-	int count;
+	int count, most;
 
 	CPU_ZERO(&allowed);
 	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
@@ -106,7 +106,10 @@ static int count_workers(struct server *s, cpu_set_t *cpus)
 		return why_fail(&s->why, -EINVAL,
 			"--cpus: none of these may be used here; see taskset -p $$");
 	*cpus = allowed;
-	return o->workers ? o->workers : count < WORKERS_DEFAULT_MAX ? count : WORKERS_DEFAULT_MAX;
+	if (o->workers)
+		return o->workers;
+	most = o->pin ? OPTIONS_WORKERS_MAX : WORKERS_DEFAULT_MAX;
+	return count < most ? count : most;
 }
 
 static int nth_cpu(const cpu_set_t *cpus, unsigned nth)

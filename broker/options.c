@@ -383,7 +383,7 @@ static int take_option(
 		o->stall_timeout_s = (uint32_t)number;
 		break;
 	case OPTION_WORKERS:
-		err = take_number(why, "--workers", value, 1, 256, &number);
+		err = take_number(why, "--workers", value, 1, OPTIONS_WORKERS_MAX, &number);
 		o->workers = (uint16_t)number;
 		break;
 	case OPTION_CPUS:

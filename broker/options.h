@@ -17,6 +17,8 @@
 #include "memory.h"
 #include "why.h"
 
+#define OPTIONS_WORKERS_MAX 256
+
 enum options_leaves { LEAVES_AUTO, LEAVES_ALWAYS, LEAVES_NEVER };
 
 struct options {

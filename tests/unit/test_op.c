@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_op.c - the ring's promises that the worker's chains stand on: a chain enters the
+ * kernel in one piece, reports once, and stops where it fails.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "op.h"
+
+#define ENTRIES 8u
+
+static struct io_uring ring;
+
+struct counted {
+	struct op op;
+	unsigned done;
+	int res;
+	struct counted *next; /* armed when this one completes */
+};
+
+static void on_done(struct op *op, int res, uint32_t flags)
+{
+	struct counted *c = container_of(op, struct counted, op);
+
+	(void)flags;
+	c->done++;
+	c->res = res;
+	if (c->next) {
+		struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+		io_uring_prep_nop(sqe);
+		op_arm(&c->next->op, sqe, on_done);
+	}
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	return ring_init(&ring, ENTRIES, 64);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	ring_destroy(&ring);
+	return 0;
+}
+
+static void arm_nop(struct counted *c)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+	io_uring_prep_nop(sqe);
+	op_arm(&c->op, sqe, on_done);
+}
+
+static void what_is_reserved_is_there_and_what_was_queued_is_not_lost(void **state)
+{
+	struct counted before[ENTRIES - 1] = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < UNIT_COUNT(before); i++)
+		arm_nop(&before[i]);
+	assert_true(io_uring_sq_space_left(&ring) < ENTRIES / 2);
+	ring_reserve(&ring, ENTRIES / 2);
+	assert_true(io_uring_sq_space_left(&ring) >= ENTRIES / 2);
+	assert_int_equal(ring_turn(&ring, 0), 0);
+	for (unsigned i = 0; i < UNIT_COUNT(before); i++)
+		assert_int_equal(before[i].done, 1);
+}
+
+/* A chain of three sends of one byte, the @bad-th (from 0) to a bad descriptor. */
+static void send_chain(int sock, unsigned bad, struct counted *sends)
+{
+	static char byte = 'x';
+
+	ring_reserve(&ring, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		struct io_uring_sqe *sqe = ring_sqe(&ring);
+
+		io_uring_prep_send(sqe, i == bad ? -1 : sock, &byte, 1, MSG_DONTWAIT);
+		op_arm(&sends[i].op, sqe, on_done);
+		if (i < 2)
+			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+	}
+	assert_int_equal(ring_turn(&ring, 1), 0);
+}
+
+static void a_chain_reports_once_and_stops_where_it_fails(void **state)
+{
+	(void)state;
+	for (unsigned bad = 0; bad <= 3; bad++) {
+		struct counted before[ENTRIES - 2] = {0}, sends[3] = {0};
+		unsigned failed_at = bad < 3 ? bad : 2;
+		char bytes[8];
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		/* So full that the chain would not fit behind what is there. */
+		for (unsigned i = 0; i < UNIT_COUNT(before); i++)
+			arm_nop(&before[i]);
+		send_chain(pair[0], bad, sends);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(sends[i].done, i == failed_at);
+		assert_int_equal(sends[failed_at].res, bad < 3 ? -EBADF : 1);
+		assert_int_equal(recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT),
+			bad ? (int)(bad < 3 ? bad : 3) : -1);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
+static void a_handler_may_arm_however_full_the_queues_are(void **state)
+{
+	struct counted first[3 * ENTRIES] = {0}, second[3 * ENTRIES] = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < UNIT_COUNT(first); i++) {
+		first[i].next = &second[i];
+		arm_nop(&first[i]);
+	}
+	assert_int_equal(ring_turn(&ring, 1), 0);
+	assert_int_equal(ring_turn(&ring, 1), 0);
+	for (unsigned i = 0; i < UNIT_COUNT(first); i++) {
+		assert_int_equal(first[i].done, 1);
+		assert_int_equal(second[i].done, 1);
+		assert_false(second[i].op.in_kernel);
+	}
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		T(what_is_reserved_is_there_and_what_was_queued_is_not_lost),
+		T(a_chain_reports_once_and_stops_where_it_fails),
+		T(a_handler_may_arm_however_full_the_queues_are),
+	};
+
+	return unit_run(argc, argv, tests, UNIT_COUNT(tests));
+}
