@@ -161,9 +161,10 @@ def test_a_client_that_reads_late_finds_the_three_openers_in_one_read_of_24_byte
 def test_a_newcomer_is_announced_only_when_its_own_opening_is_queued():
     with Broker(vectors=4) as broker:
         peers = [broker.join() for _ in range(20)]
+        witness = peers[0]
+        witness.until_knows(*[p.id for p in peers])
         for _ in range(20):
             late = broker.connect()
-            witness = peers[0]
             known = set(witness.peers)
             witness.read_until(lambda: witness.peers.keys() - known)
             # Now somebody has been told: then the whole opening must be readable without waiting.

@@ -75,6 +75,17 @@ def static_busybox():
     raise Skip("no static busybox: install Debian's package busybox-static")
 
 
+def pack(root, to):
+    """All that is in a folder, as an initramfs."""
+    names = ["."]
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        names += [os.path.relpath(os.path.join(folder, n), root) for n in folders + sorted(files)]
+    with open(to, "wb") as f:
+        subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
+                       input="\n".join(names).encode(), stdout=f, check=True)
+
+
 def make_initramfs(to):
     busybox = static_busybox()
     with tempfile.TemporaryDirectory(prefix="famez-kit-") as root:
@@ -87,10 +98,7 @@ def make_initramfs(to):
         with open(os.path.join(root, "init"), "w", encoding="ascii") as f:
             f.write(INIT)
         os.chmod(os.path.join(root, "init"), 0o755)
-        names = "\n".join([".", "bin", "dev", "proc", "sys", "bin/busybox", "bin/agent", "init"])
-        with open(to, "wb") as f:
-            subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
-                           input=names.encode(), stdout=f, check=True)
+        pack(root, to)
 
 
 class Kit:

@@ -41,8 +41,9 @@ def main():
     ours, theirs = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="famez-vm-all-") as private:
         os.environ["TMPDIR"] = private  # what is left behind in there is ours
-        results = [run("test_device.py", theirs),
-                   run("test_guests.py", theirs + (["--kit", ours.kit] if ours.kit else []))]
+        kit = ["--kit", ours.kit] if ours.kit else []
+        results = [run("test_device.py", theirs), run("test_guests.py", theirs + kit),
+                   run("test_kernel.py", theirs + kit)]
         left = sorted(os.listdir(private))
     if left:
         print(f"FAIL nothing_is_left_behind: {left}")

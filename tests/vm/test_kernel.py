@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+test_kernel.py - the broker itself on Linux 6.1, whatever the host runs.
+
+The other way round than test_guests.py: here the guest has no ivshmem device, it
+is the host. Debian 12's kernel boots from an initramfs that holds busybox, this
+build's famez-server and famez-stress and the libraries they ask for; an init
+script runs them, with the kernel's trace of io_uring set-ups on, and says how
+they ended. A 6.1 from elsewhere: FAMEZ_KERNEL names its image.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import test_guests as guests
+from guest import ACCEL, CONSOLE
+from kit import kernel_image, pack, static_busybox
+from qtest import Process
+from stage import NEEDED, Skip, need, run_tests, settings
+
+# noqa: stage knows its folder
+from fabric import SANITIZER  # noqa: E402
+
+BOOT_HANG_S = 200  # a guard for the whole life of the guest; a busy host is slow under TCG
+PEERS = 40
+WORKERS = 2
+
+# What io_uring_setup(2) of 6.1 offers and the broker takes where it is offered.
+COOP_TASKRUN, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 8, 1 << 12, 1 << 13
+
+# The server's log comes through a pipe: the line that it listens is what the script
+# waits for, and the end of the log is the end of the server. Lines that we judge begin
+# with an @, whatever the others have left on the console's line.
+INIT = """#!/bin/sh
+say() {{
+	printf '\\n@%s\\n' "$*"
+}}
+export PATH=/bin LD_LIBRARY_PATH={libraries}
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmp /run
+mkdir -p /dev/shm
+mount -t tmpfs tmp /dev/shm
+mount -t tracefs trace /sys/kernel/tracing
+ulimit -n 65536
+echo 1 >/sys/kernel/tracing/events/io_uring/io_uring_create/enable
+say "release $(uname -r)"
+mkfifo /run/log
+famez-server -S /run/f.sock --peers 60 -n 2 --workers {workers} -v 2>/run/log &
+server=$!
+exec 3</run/log
+while read -r line <&3; do
+	echo "$line"
+	case $line in *event=listening*) break ;; esac
+done
+cat <&3 &
+log=$!
+famez-stress -S /run/f.sock --peers {peers} --rounds 8 --seconds 1 3<&-
+say "stress $?"
+kill -TERM $server
+wait $server
+say "server $?"
+wait $log
+for file in /run/f.sock /run/f.sock.lock; do
+	[ -e $file ] && say "left $file"
+done
+grep -o 'io_uring_create:.*flags 0x.*' /sys/kernel/tracing/trace | sed 's/.*flags /@ring /'
+say "end of the test"
+poweroff -f
+"""
+
+APPLETS = ["cat", "grep", "mkdir", "mkfifo", "mount", "poweroff", "sed", "sh", "uname"]
+
+
+class Host(Process):
+    """The guest: boots, does as its init says, powers off."""
+
+    def __init__(self, run, vmlinux, initrd):
+        self.console_path = f"{run}/host.console"
+        super().__init__(run, "host", [
+            "-M", "pc,hpet=off", "-accel", ACCEL, "-m", "512", "-smp", str(WORKERS),
+            "-no-reboot", "-kernel", vmlinux, "-initrd", initrd, "-append", CONSOLE,
+            "-serial", f"file:{self.console_path}"])
+
+    def console(self):
+        with open(self.console_path, errors="replace", newline="") as f:
+            return re.sub("\r+\n", "\n", f.read())
+
+    def live(self):
+        """What it said from boot to power-off."""
+        try:
+            self.process.wait(timeout=BOOT_HANG_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the guest does not end:\n{self.console()[-4000:]}") from None
+        return self.console()
+
+
+def programs():
+    """Server and stress program of a build without sanitizers, or Skip."""
+    server = settings.server
+    build = os.path.dirname(os.path.dirname(server))
+    stress = os.path.join(build, "tools", "stress", "famez-stress")
+    if not os.access(stress, os.X_OK):
+        raise Skip("no famez-stress was built beside the server")
+    for program in (server, stress):
+        with open(program, "rb") as f:
+            if re.search(rb"__[at]san_init", f.read()):
+                raise Skip("a sanitizer's build: too large and too slow for an emulated machine")
+    return server, stress
+
+
+def libraries(binaries):
+    """All that the loader would map for these, the loader included."""
+    found = set()
+    for binary in binaries:
+        said = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
+        assert "not found" not in said, said
+        found.update(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", said, re.M))
+    return sorted(found)
+
+
+def make_initramfs(to, binaries):
+    needed = libraries(binaries)
+    with tempfile.TemporaryDirectory(prefix="famez-kernel-") as root:
+        for folder in ("bin", "dev", "proc", "run", "sys"):
+            os.mkdir(os.path.join(root, folder))
+        shutil.copy(static_busybox(), os.path.join(root, "bin", "busybox"))
+        for name in APPLETS:
+            os.symlink("busybox", os.path.join(root, "bin", name))
+        for binary in binaries:
+            shutil.copy(binary, os.path.join(root, "bin"))
+        for library in needed:
+            os.makedirs(root + os.path.dirname(library), exist_ok=True)
+            shutil.copy(library, root + library)
+        with open(os.path.join(root, "init"), "w", encoding="ascii") as f:
+            f.write(INIT.format(libraries=":".join(sorted({os.path.dirname(n) for n in needed})),
+                                workers=WORKERS, peers=PEERS))
+        os.chmod(os.path.join(root, "init"), 0o755)
+        pack(root, to)
+
+
+def test_the_broker_runs_on_linux_6_1():
+    need(NEEDED)
+    binaries = programs()
+    if not os.path.basename(kernel_image()).startswith("vmlinuz-6.1."):
+        raise Skip(f"{kernel_image()} is no 6.1: let FAMEZ_KERNEL name an image of one")
+    vmlinux = guests.the_kit().vmlinux
+    with tempfile.TemporaryDirectory(prefix="famez-vm-") as run:
+        initrd = os.path.join(run, "initrd.img")
+        make_initramfs(initrd, binaries)
+        host = Host(run, vmlinux, initrd)
+        try:
+            console = host.live()
+            assert not host.stderr(), f"QEMU said: {host.stderr()}"
+        finally:
+            host.kill()
+    judge(console)
+
+
+def judge(console):
+    def said(what):
+        return re.findall(rf"^@{what} (.*)$", console, re.M)
+
+    tail = f"\n{console[-4000:]}"
+    assert said("end") == ["of the test"], "the guest died" + tail
+    release, = said("release")
+    assert release.startswith("6.1."), release
+    assert not SANITIZER.search(console), "an assertion spoke" + tail
+    assert said("server") == ["0"], f"famez-server: exit {said('server')}" + tail
+    assert said("stress") == ["0"], f"famez-stress: exit {said('stress')}" + tail
+    assert not said("left"), f"left behind: {said('left')}"
+    rings = [int(flags, 16) for flags in said("ring")]
+    assert len(rings) == WORKERS + 1, f"the workers' rings and the registrar's: {rings}" + tail
+    for flags in rings:
+        want = COOP_TASKRUN | SINGLE_ISSUER | DEFER_TASKRUN
+        assert flags & want == want, f"io_uring set up with {flags:#x} only"
+    print(f"  on Linux {release}: io_uring flags {', '.join(map(hex, rings))}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--kit")
+    ours, theirs = parser.parse_known_args()
+    guests.kit_folder = ours.kit and os.path.abspath(ours.kit)
+    run_tests(globals(), theirs)
