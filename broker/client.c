@@ -13,6 +13,9 @@
 
 #include "sys.h"
 
+/* Counting more would hold up the worker; such a process counts as full. */
+#define USE_COUNTED_MAX 65536u
+
 #define LOOK_AGAIN_NS 1000000000u
 
 bool client_is_device(const char *exe, const char *device_names)
@@ -121,10 +124,10 @@ static bool read_use(pid_t pid, uint32_t *used)
 	dir = opendir(path);
 	if (!dir)
 		return false;
-	while ((entry = readdir(dir)))
+	while (count < USE_COUNTED_MAX && (entry = readdir(dir)))
 		count += entry->d_name[0] != '.';
 	(void)closedir(dir);
-	*used = count;
+	*used = count < USE_COUNTED_MAX ? count : UINT32_MAX;
 	return true;
 }
 

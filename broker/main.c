@@ -428,7 +428,7 @@ static int serve(struct server *s, const cpu_set_t *cpus)
 	(void)sd_notify(0, "READY=1");
 	tell_parent(s, EXIT_SUCCESS);
 	err = registrar_run(
-		&s->registrar, s->workers, s->listener.fd, s->signal_fd, s->options.device_names);
+		&s->registrar, s->workers, &s->listener, s->signal_fd, s->options.device_names);
 	(void)sd_notify(0, "STOPPING=1");
 	if (err)
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));

@@ -6,6 +6,7 @@
  */
 #include "own_bell.h"
 
+#include <errno.h>
 #include <poll.h>
 
 static void arm(struct own_bell *bell);
@@ -16,8 +17,8 @@ static void on_rung(struct op *op, int res, uint32_t flags)
 	const struct worker_shared *shared = bell->worker->shared;
 
 	(void)flags;
-	if (res < 0)
-		return; /* the ring is being destroyed */
+	if (res < 0 && res != -ENOMEM && res != -EINTR && res != -EAGAIN)
+		return; /* nothing that a repetition mends */
 	/* None, if a peer was faster: then it was not for us. */
 	bell->rung += bells_take(bells_fd(shared->bells, shared->server_id, bell->vector));
 	arm(bell);

@@ -18,6 +18,10 @@
 #include "refusal.h"
 #include "sys.h"
 
+/* After a leave was read (or sent, if it was read at once), how long its read is given to
+ * return before something else comes. */
+#define LEAVE_SETTLE_NS 1000000u
+
 /* What a message takes at least of a socket's buffer, should it not be measurable. */
 #define MESSAGE_BYTES_MIN 512
 
@@ -170,11 +174,15 @@ void peer_drop(struct peer *p, enum gone_reason reason, int error)
 	p->error = error;
 	p->wait = WAIT_NOT;
 	worker_move(p->worker, p, PLACE_NOWHERE);
+	if (p->view.step < VIEW_BACKLOG && reason != GONE_CLOSED)
+		refusal_send(p->sock); /* a silent close would leave a QEMU spinning */
 	/* Ends `receive`; what was sent before can still be read. */
 	(void)shutdown(p->sock, SHUT_RDWR);
 	disarm_writable(p);
 	settle(p);
 }
+
+static void arm_receive(struct peer *p);
 
 static void on_received(struct op *op, int res, uint32_t flags)
 {
@@ -188,6 +196,8 @@ static void on_received(struct op *op, int res, uint32_t flags)
 		peer_drop(p, GONE_CLOSED, 0);
 	else if (res > 0)
 		peer_drop(p, GONE_SPOKE, 0);
+	else if (res == -ENOMEM || res == -EINTR || res == -EAGAIN || res == -ECANCELED)
+		arm_receive(p);
 	else
 		peer_drop(p, GONE_ERROR, -res);
 }
@@ -252,7 +262,7 @@ static void on_writable(struct op *op, int res, uint32_t flags)
 	if (p->wait == WAIT_EMPTY) {
 		/* We are called out of the very read that took the leave: what we sent
 		 * now, that read would still return with it. A moment later it is over. */
-		p->leave_unread = false;
+		p->leave_ns = worker_now_ns();
 		worker_move(p->worker, p, PLACE_RETRY);
 		worker_retry_soon(p->worker);
 	} else {
@@ -299,6 +309,8 @@ static void on_told(struct peer *p, unsigned count, int res)
 	}
 	if (all) {
 		w->retry_ns = 0;
+		if (p->leave_unread)
+			p->leave_ns = worker_now_ns();
 		if (p->last_due) {
 			struct notice none;
 			/* What is left concerns others: the cursor passes it. */
@@ -321,6 +333,7 @@ static void on_told(struct peer *p, unsigned count, int res)
 	case ENOBUFS:
 	case ENOMEM:
 	case EINTR:
+	case ECANCELED: /* a later part of the chain could not be prepared: none was sent */
 		log_event(retry, LOG_NUMBER("id", p->client.id), LOG_TEXT("error", strerror(-res)));
 		worker_move(w, p, PLACE_RETRY);
 		worker_retry_soon(w);
@@ -432,6 +445,11 @@ unsigned peer_tell(struct peer *p, unsigned most)
 			if (p->leave_unread) {
 				if (!has_read_all(p)) {
 					block(p, WAIT_EMPTY);
+					return 0;
+				}
+				if (worker_now_ns() - p->leave_ns < LEAVE_SETTLE_NS) {
+					worker_move(w, p, PLACE_RETRY);
+					worker_retry_soon(w);
 					return 0;
 				}
 				p->leave_unread = false;

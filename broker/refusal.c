@@ -59,16 +59,27 @@ static struct refusal *free_place(struct refusals *r)
 	return NULL;
 }
 
+static void shut_oldest(struct refusals *r)
+{
+	struct refusal *oldest = &r->kept[0];
+
+	for (unsigned i = 1; i < REFUSALS_MAX; i++)
+		if (r->kept[i].nth < oldest->nth)
+			oldest = &r->kept[i];
+	/* One at a time: its place is free when its receive has come back. */
+	if (oldest->shut)
+		return;
+	oldest->shut = true;
+	(void)shutdown(oldest->sock, SHUT_RDWR);
+}
+
 void refusals_add(struct refusals *r, int sock, bool device)
 {
 	struct refusal *kept = device ? free_place(r) : NULL;
 	struct io_uring_sqe *sqe;
 
-	if (device && !kept) {
-		/* Its end makes room for the one after this. */
-		(void)shutdown(r->kept[r->next].sock, SHUT_RDWR);
-		r->next = (r->next + 1) % REFUSALS_MAX;
-	}
+	if (device && !kept)
+		shut_oldest(r); /* which makes room for the one after this */
 	if (!kept) {
 		refusal_send_and_close(sock);
 		return;
@@ -76,6 +87,8 @@ void refusals_add(struct refusals *r, int sock, bool device)
 	refusal_send(sock);
 	(void)shutdown(sock, SHUT_WR);
 	kept->used = true;
+	kept->shut = false;
+	kept->nth = r->count++;
 	kept->sock = sock;
 	sqe = ring_sqe(r->ring);
 	io_uring_prep_recv(sqe, sock, kept->received, sizeof(kept->received), 0);

@@ -24,12 +24,14 @@ struct refusal {
 	struct op receive;
 	int sock;
 	bool used;
+	bool shut;    /* its end was asked for */
+	uint64_t nth; /* the smallest is the oldest */
 	char received[8];
 };
 
 struct refusals {
 	struct io_uring *ring; /* the registrar's */
-	unsigned next;         /* the oldest, should all be used */
+	uint64_t count;        /* kept since start */
 	struct refusal kept[REFUSALS_MAX];
 };
 

@@ -242,8 +242,6 @@ static void start_report(struct registrar *r)
 
 static void take_signal(struct registrar *r, unsigned number)
 {
-	const struct message rewind = {.kind = MESSAGE_REWIND};
-
 	switch (number) {
 	case SIGTERM:
 	case SIGINT:
@@ -253,7 +251,7 @@ static void take_signal(struct registrar *r, unsigned number)
 		return;
 	case SIGHUP:
 		log_reopen();
-		tell_all(r, &rewind);
+		r->rewind_wanted = true;
 		return;
 	case SIGUSR1:
 		r->report_wanted = true;
@@ -267,7 +265,7 @@ static void take_signals(struct registrar *r)
 {
 	struct signalfd_siginfo info;
 
-	while (room_for_an_event(r) && read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
+	while (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
 		take_signal(r, info.ssi_signo);
 }
 
@@ -317,12 +315,17 @@ static void arm(struct registrar *r)
 
 static int turn(struct registrar *r)
 {
+	const struct message rewind = {.kind = MESSAGE_REWIND};
 	bool starved, asleep;
 	int err;
 
 	/* Who leaves makes room for who comes. */
 	starved = take_messages(r);
 	take_signals(r);
+	if (r->rewind_wanted && room_for_an_event(r)) {
+		r->rewind_wanted = false;
+		tell_all(r, &rewind);
+	}
 	/* While one is printed, the next one waits; the logger rings when it is done. */
 	if (r->report_wanted && !atomic_load(&r->report->busy) && room_for_an_event(r))
 		start_report(r);
@@ -404,13 +407,13 @@ static void turn_away_the_rest(struct registrar *r)
 		refusal_send_and_close(sock);
 }
 
-int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, int signal_fd,
-	const char *device_names)
+int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
+	int signal_fd, const char *device_names)
 {
 	int err = 0;
 
 	r->workers = workers;
-	r->listen_fd = listen_fd;
+	r->listen_fd = listener->fd;
 	r->signal_fd = signal_fd;
 	r->device_names = device_names;
 	r->accepting = true;
@@ -419,6 +422,8 @@ int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, in
 		if (!err)
 			err = -atomic_load(&r->worker_error);
 	}
-	turn_away_the_rest(r);
+	/* A socket of systemd's goes on: who waits there is for our successor. */
+	if (listener->lock >= 0)
+		turn_away_the_rest(r);
 	return err;
 }

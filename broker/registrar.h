@@ -18,6 +18,7 @@
 
 #include "bells.h"
 #include "client.h"
+#include "listener.h"
 #include "membership.h"
 #include "op.h"
 #include "refusal.h"
@@ -49,7 +50,7 @@ struct registrar {
 	struct __kernel_timespec pause_time, settle_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
-	bool report_wanted;
+	bool report_wanted, rewind_wanted;
 	bool accepting; /* somebody may be waiting to be accepted */
 	bool stop;
 };
@@ -63,7 +64,7 @@ void registrar_destroy(struct registrar *r);
  * registrar_run() - serve until SIGTERM or SIGINT. Returns 0, or -errno of what ended
  * it. The workers go on until worker_finish().
  */
-int registrar_run(struct registrar *r, struct worker *workers, int listen_fd, int signal_fd,
-	const char *device_names);
+int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
+	int signal_fd, const char *device_names);
 
 #endif

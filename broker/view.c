@@ -193,7 +193,7 @@ void view_hold_back(struct view *v, const struct view_client *c, const struct ro
 
 bool view_rewind(struct view *v, const struct view_client *c)
 {
-	if (c->leaves || !view_opened(v) || v->telling != ROSTER_NOBODY || v->held_back == 0)
+	if (c->leaves || !view_opened(v) || v->held_back == 0)
 		return false;
 	v->told = 0;
 	v->held_back = 0;

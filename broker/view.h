@@ -130,8 +130,7 @@ void view_hold_back(struct view *v, const struct view_client *c, const struct ro
 /**
  * view_rewind() - try again whom we held back: a client that is told no leaves
  * walks the whole roster once more. What it holds is not told again.
- * Returns false where there is nothing to try, or its opening or a peer is
- * just being told.
+ * Returns false where there is nothing to try, or the opening still runs.
  */
 bool view_rewind(struct view *v, const struct view_client *c);
 

@@ -20,6 +20,9 @@
 #include "refusal.h"
 #include "sys.h"
 
+/* Messages taken in one turn; a device that comes counts for 16. */
+#define MESSAGES_COST 256u
+
 /* How long a peer waits that the kernel was short of something for: doubled while it
  * goes on, back to the first when a chain has gone through. */
 #define RETRY_FIRST_NS 1000000u
@@ -155,6 +158,8 @@ static void rewind_one(struct worker *w, struct peer *p)
 	if (!view_rewind(&p->view, &p->client))
 		return;
 	p->told_held_back = false;
+	if (p->account)
+		p->account->process.looked_ns = 0;
 	if (p->place == PLACE_IDLE)
 		worker_move(w, p, PLACE_READY);
 }
@@ -168,11 +173,14 @@ static void take_messages(struct worker *w)
 {
 	const struct message reported = {.kind = MESSAGE_REPORTED};
 	bool any = false, changed = false;
+	unsigned cost = 0;
 	struct message m;
 
 	assert(w->chains == 0);
-	while (message_queue_take(&w->inbox, &m)) {
+	/* A flood of newcomers, each device a look into /proc, holds up nobody's notices. */
+	while (cost < MESSAGES_COST && message_queue_take(&w->inbox, &m)) {
 		any = true;
+		cost += m.kind == MESSAGE_ADOPT && m.device ? 16 : 1;
 		switch ((enum message_kind)m.kind) {
 		case MESSAGE_ADOPT:
 			peer_adopt(w, &m);
