@@ -290,20 +290,25 @@ def test_who_asks_again_when_a_report_has_ended_is_answered():
             assert len(broker.report(patience=None).peers) == 3
 
 
-def activated(path, *options, lock_away=False):
-    """A server that is given its listening socket, as systemd does. Returns (process, socket)."""
+def activated(path, *options):
+    """A server that is given its listening socket, as systemd does.
+    Returns (process, socket, notifications)."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(100)
     box = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     box.bind(path + ".notify")
     box.settimeout(HANG_SECONDS)
+    return hand_over(path, listener, *options), listener, box
+
+
+def hand_over(path, listener, *options):
     script = f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{listener.fileno()}'
     env = dict(os.environ, NOTIFY_SOCKET=path + ".notify")
     process = subprocess.Popen(
         ["bash", "-c", script, "bash", settings.server, "-F", "-l", "1M", "-n", "4", *options],
         pass_fds=[listener.fileno()], env=env, stderr=subprocess.PIPE)
-    return process, listener, box
+    return process
 
 
 def test_a_socket_handed_over_by_systemd_is_served_and_not_removed():
@@ -323,6 +328,17 @@ def test_a_socket_handed_over_by_systemd_is_served_and_not_removed():
             process.stderr.close()
             assert os.path.exists(path), "it removed a socket that it had not made"
             for p in (early, late):
+                p.close()
+            # Who comes between two servers waits for the second.
+            between = RawPeer(path)
+            process = hand_over(path, listener, "-S", path)
+            between.open()
+            after = RawPeer(path).open()
+            between.until_knows(after.id)
+            process.terminate()
+            assert process.wait(HANG_SECONDS) == 0, process.stderr.read().decode()
+            process.stderr.close()
+            for p in (between, after):
                 p.close()
     finally:
         shutil.rmtree(room)
