@@ -18,8 +18,8 @@
 #include "refusal.h"
 #include "sys.h"
 
-/* After a leave was read (or sent, if it was read at once), how long its read is given to
- * return before something else comes. */
+/* After we were woken by the read of a leave, how long that read is given to return before
+ * something else comes. */
 #define LEAVE_SETTLE_NS 1000000u
 
 /* What a message takes at least of a socket's buffer, should it not be measurable. */
@@ -309,8 +309,6 @@ static void on_told(struct peer *p, unsigned count, int res)
 	}
 	if (all) {
 		w->retry_ns = 0;
-		if (p->leave_unread)
-			p->leave_ns = worker_now_ns();
 		if (p->last_due) {
 			struct notice none;
 			/* What is left concerns others: the cursor passes it. */

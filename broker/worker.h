@@ -86,7 +86,7 @@ struct peer {
 	struct view view;
 	struct view_client client;
 	uint64_t sent;       /* notices */
-	uint64_t leave_ns;   /* when the last leave was sent, or seen to be read */
+	uint64_t leave_ns;   /* when the read of a leave last woke us */
 	uint64_t stalled_ns; /* since when it has read nothing */
 	int unread_bytes;    /* in its socket when last looked at */
 	struct op receive, writable;
