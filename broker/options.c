@@ -89,7 +89,7 @@ const char *options_help(void)
 	       "socket    -S, --socketpath PATH  (/run/famez.sock, $XDG_RUNTIME_DIR/famez.sock)\n"
 	       "              --socket-mode M    octal, such as 0660\n"
 	       "              --socket-owner O   USER, USER:GROUP or :GROUP\n"
-	       "threads       --workers N        (one per CPU)\n"
+	       "threads       --workers N        (one per CPU, at most 8)\n"
 	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
 	       "          -p, --pidfile FILE\n"
