@@ -75,11 +75,18 @@ enum famez_event_kind {
 	FAMEZ_EVENT_LEFT,     /* peer has left: its vectors are gone */
 	FAMEZ_EVENT_DOORBELL, /* somebody rang our own vector */
 	FAMEZ_EVENT_LOST,     /* the server is gone; rings between peers go on */
+	/* with a mailbox only: */
+	FAMEZ_EVENT_MESSAGE, /* famez_peek() or famez_recv() has something; comes until it is taken
+			      */
+	FAMEZ_EVENT_ROOM,    /* the lane to `peer`, which was full, has room again */
+	FAMEZ_EVENT_UP,      /* the directory: `peer` is there, or has started anew */
+	FAMEZ_EVENT_DOWN,    /* the directory: `peer` is gone */
+	FAMEZ_EVENT_GARBLED, /* the lane from `peer` made no sense; what was in it is lost */
 };
 
 struct famez_event {
 	enum famez_event_kind kind;
-	uint16_t peer;   /* VECTOR, LEFT, JOINED (our ID): 0..65535 */
+	uint16_t peer;   /* all but DOORBELL, LOST, MESSAGE; JOINED: our ID. 0..65535 */
 	uint16_t vector; /* VECTOR, DOORBELL: 0..2047 */
 	uint64_t count;  /* DOORBELL: rings since the last look; they coalesce, >= 1 */
 };
@@ -138,6 +145,162 @@ int famez_ring(struct famez *f, uint16_t peer, uint16_t vector);
  * before you read or write. Returns a descriptor, -ENOTCONN or -EINVAL.
  */
 int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector);
+
+/*
+ * Messages. The shared memory of a famez-server has a message layer (docs/mailbox.md): a lane
+ * of bytes from every peer to every other and to the server, and a directory. It works
+ * between all who have opened it, whether or not the server still lives.
+ *
+ * Nothing in that memory is trusted: whoever has it mapped can garble what we read, and
+ * nothing else. A lane that was garbled is set right and told of (FAMEZ_EVENT_GARBLED).
+ *
+ * To wait, call famez_next() until it returns 0; then, and not before, famez_fd() becomes
+ * readable when there is something. Somebody who scribbles on our part of the memory can
+ * delay that by at most two seconds.
+ */
+
+/** What we show in the directory, and want to know of it. Zero every field you don't set. */
+struct famez_mailbox {
+	const char *name;   /* 1 to 31 bytes without blanks or control characters */
+	const char *cclass; /* component class, the same; NULL: "Client" */
+	int watch;          /* nonzero: FAMEZ_EVENT_UP and _DOWN are wanted */
+	int spin_us;        /* how long famez_recv() and famez_send() poll before they sleep: 0 is
+			     * 20 us where there is more than one CPU, negative never. Given up
+			     * by itself while it does not pay. */
+};
+
+/**
+ * famez_mailbox_open() - take part in messages, after JOINED. Once for a handle.
+ * Returns 0, -ENOTCONN (not joined), -EALREADY, -EINVAL (a name that would not do),
+ * -EOPNOTSUPP (no message layer here: QEMU's server, FAME-Z's, or ours with --layout plain),
+ * -EPROTO (its header makes no sense), -ENOMEM, -errno of timerfd_create(2).
+ */
+int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how);
+
+/** famez_payload_bytes_max() - of one message: half a lane less 24; 0 without a mailbox. */
+size_t famez_payload_bytes_max(const struct famez *f);
+
+/** famez_server_id() - the server's ID, or -ENOTCONN where it is no peer, or no mailbox. */
+int famez_server_id(const struct famez *f);
+
+/** A message's kind. Types above FAMEZ_MESSAGE_GROUP are for the library. */
+enum famez_message_type {
+	FAMEZ_MESSAGE_DATA = 0,  /* whatever peers make of it */
+	FAMEZ_MESSAGE_LINK = 1,  /* text of the fabric's link level; docs/personality.md */
+	FAMEZ_MESSAGE_GROUP = 2, /* received: to a group that we are in */
+};
+
+struct famez_message {
+	uint16_t from;   /* the peer whose lane, or v1 slot, it came by; the server for groups */
+	uint16_t origin; /* who says it: as `from`, or whom the server relays for. Not proven. */
+	uint16_t group;  /* GROUP */
+	uint8_t type;    /* enum famez_message_type */
+	uint8_t slot;    /* 1: it came by a v1 slot */
+	size_t bytes;
+	const void *payload; /* peeked: in the shared memory, and may change under your eyes.
+			      * Copy what matters before you judge it. 8-byte aligned. */
+};
+
+/** Where a message goes. Zero every field you don't set. */
+struct famez_to {
+	uint16_t peer;
+	uint8_t type;  /* DATA or LINK */
+	uint8_t spoof; /* nonzero: `origin` is to stand in it, for debugging */
+	uint16_t origin;
+};
+
+/** famez_send() flags. */
+#define FAMEZ_MORE 1u /* more will follow: don't publish yet. famez_flush() must */
+
+/**
+ * famez_send() - copy one message into the lane to a peer, publish it, and wake the peer if it
+ * sleeps. To a peer that has no mailbox but a v1 slot the text goes by our slot: at most 383
+ * bytes, no FAMEZ_MORE.
+ * @timeout_ms: how long to wait for room: 0 not at all, negative for ever.
+ *
+ * Returns 0, -EAGAIN (full, and not to be waited for; FAMEZ_EVENT_ROOM will come), -ETIMEDOUT,
+ * -EMSGSIZE, -ENOTCONN (no such peer, or it left while we waited), -EOPNOTSUPP (the peer takes
+ * no messages), -EINVAL (no mailbox; or an ID, type or flag that does not exist).
+ */
+int famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
+	unsigned flags, int timeout_ms);
+
+/**
+ * famez_claim() - room in the lane to a peer, to write up to @bytes in place; then
+ * famez_commit() with as many as it became. One claim at a time; the next forgets it.
+ * Errors as famez_send() with no time; never to a v1 slot (-EOPNOTSUPP).
+ */
+int famez_claim(struct famez *f, uint16_t peer, size_t bytes, void **payload);
+
+/** famez_commit() - errors: -EINVAL (nothing claimed, or more than was). Flags as above. */
+int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsigned flags);
+
+/**
+ * famez_flush() - publish what was sent with FAMEZ_MORE to this peer, and wake it if it sleeps.
+ * Happens by itself once a quarter of a lane, or 64 KiB, is waiting. Returns 0 or -ENOTCONN.
+ */
+int famez_flush(struct famez *f, uint16_t peer);
+
+/**
+ * famez_peek() - the next message, read in place. Never blocks, never sleeps.
+ * Returns 1 with *m, which holds until famez_release(); 0; -EINVAL (no mailbox).
+ */
+int famez_peek(struct famez *f, struct famez_message *m);
+
+/** famez_release() - done with what was peeked; its room goes back to its sender. */
+void famez_release(struct famez *f);
+
+/**
+ * famez_recv() - the next message, copied.
+ * @timeout_ms: 0 not at all, negative for ever. Membership goes on meanwhile; what it has to
+ * tell is kept for famez_next().
+ * Returns 1 with *m and m->payload = @into; 0 (nothing in time); -EMSGSIZE: m->bytes says how
+ * many it would take, the message stays; -EINVAL (no mailbox).
+ */
+int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size, int timeout_ms);
+
+/**
+ * Groups, 1..4095: what one sends to a group the server passes on to all members but the
+ * sender. Entering and leaving take effect in the order of what we send to the server.
+ * Returns as famez_send() to the server; -ENOTCONN where the server is no peer.
+ */
+int famez_group_enter(struct famez *f, uint16_t group);
+int famez_group_exit(struct famez *f, uint16_t group);
+int famez_group_send(struct famez *f, uint16_t group, const void *payload, size_t bytes,
+	unsigned flags, int timeout_ms);
+
+/** What the directory says of a peer; a copy. */
+struct famez_who {
+	uint16_t id;
+	uint8_t lanes;       /* 1: takes messages by lanes */
+	uint8_t slot;        /* 1: has a name in a v1 slot */
+	uint8_t device;      /* 1: a QEMU */
+	uint8_t server;      /* 1: it is the server */
+	uint32_t generation; /* another after each start of it; 0 without a mailbox */
+	uint32_t joins;      /* of this ID so far */
+	uint32_t cid, sid;   /* Gen-Z component and subnet ID; 0: not assigned */
+	uint64_t heartbeat;  /* grows every second while it lives */
+	char name[32];       /* printable; empty: none */
+	char cclass[32];
+};
+
+/** famez_who() - Returns 0, -ENOTCONN (not present), -EINVAL (no mailbox). */
+int famez_who(struct famez *f, uint16_t id, struct famez_who *who);
+
+/** famez_who_after() - walk those present in ascending order, as famez_peer_after(). */
+int famez_who_after(struct famez *f, int id);
+
+/** famez_who_named() - the ID of the first of that name, or of "server"; -ENOENT, -EINVAL. */
+int famez_who_named(struct famez *f, const char *name);
+
+/** What went through a lane since the file was made, whoever had the IDs. Not proven. */
+struct famez_traffic {
+	uint64_t messages, payload_bytes, rings, full; /* the sender says */
+	uint64_t unread_bytes, stale, garbled;         /* the receiver says */
+};
+
+/** famez_traffic() - of any lane. Returns 0, -EINVAL (no mailbox, no such ID). */
+int famez_traffic(struct famez *f, uint16_t from, uint16_t to, struct famez_traffic *traffic);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mailbox.h - the shared memory as the broker lays it out and keeps its part of it.
+ *
+ * Made and mapped in the main thread at start. Afterwards the registrar alone writes who is
+ * there (the broker's line of each directory entry), and workers serve the server's own
+ * inbox and lanes (mail.h). Nothing that we need is ever read back from the file: geometry
+ * is ours, and so is who is present.
+ *
+ * A file with a name can be truncated by whoever has it open, and then touching it would
+ * end us by SIGBUS. So pages that are gone are replaced by private empty ones, once, and the
+ * mailbox counts as lost: membership and doorbells go on, messages to the server don't.
+ */
+#ifndef MAILBOX_H
+#define MAILBOX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "famez/mailbox.h"
+#include "memory.h"
+#include "why.h"
+
+enum mailbox_layout {
+	LAYOUT_PLAIN, /* not ours to touch: an empty file, as QEMU's server hands it out */
+	LAYOUT_SLOTS, /* v1 slots only */
+	LAYOUT_LANES, /* v1 slots, and the v2 header, directory, inboxes and lanes */
+};
+
+struct mailbox {
+	enum mailbox_layout layout;
+	void *base; /* NULL if plain */
+	uint64_t bytes;
+	struct famez_geometry g; /* ids, server_id and features also where there are slots only */
+	bool old_slots;          /* slots as FAME-Z lays them out */
+};
+
+/** What a mailbox is to be like. */
+struct mailbox_wish {
+	enum mailbox_layout layout;
+	uint32_t ids;       /* peers + 2 */
+	uint32_t server_id; /* FAMEZ_NOBODY: silent */
+	uint16_t vectors;
+	uint16_t shards; /* workers that serve the server's inbox, 1..FAMEZ_SHARDS_MAX */
+	bool old_slots;
+};
+
+/**
+ * mailbox_open() - map @memory and lay it out, emptying what an earlier broker left; the
+ * header's version is stored last. Returns 0 or -errno with one line in @why.
+ */
+int mailbox_open(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
+	struct why *why);
+void mailbox_close(struct mailbox *m);
+
+/** mailbox_lost() - the file was truncated under us. Any thread. */
+bool mailbox_lost(const struct mailbox *m);
+
+/* Registrar only; nothing happens unless the layout is LAYOUT_LANES (slots: name and class of
+ * who leaves are cleared). */
+
+/** mailbox_joining() - @id has a new owner, who is about to be told. */
+void mailbox_joining(struct mailbox *m, uint32_t id, bool device);
+/** mailbox_present() - it has been told everything of its own, and joins. */
+void mailbox_present(struct mailbox *m, uint32_t id);
+/** mailbox_absent() - it is gone. */
+void mailbox_absent(struct mailbox *m, uint32_t id);
+/** mailbox_watches() - @id is present and asked to be rung at joins and leaves. */
+bool mailbox_watches(const struct mailbox *m, uint32_t id);
+
+#endif

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/**
+ * lane.h - one lane of the mailbox: its sender's end and its receiver's end.
+ *
+ * A lane is a byte ring of one sender and one receiver. Both ends live in private memory
+ * (struct famez_tx, struct famez_rx); of what stands in the file a word is read once, checked
+ * and used. Positions only grow; a position's place in the ring is its low bits.
+ *
+ *      consumed               at (receiver)            begun          at (sender)     limit
+ *   ------+----------------------+-----------------------+---------------+--------------+---
+ *         |  read, not yet       |  published, unread    |  written, not |  free        |
+ *         |  given back          |                       |  published    |              |
+ *
+ * The head word of a record is the signal. The sender writes the records of a batch with a
+ * zero word behind the last one, and the batch's first head word last: S1. Until then the
+ * receiver finds the zero that the batch before left there. So a sender that dies between
+ * any two instructions leaves whole records and then a zero.
+ *
+ * No record is larger than half a lane, and the receiver gives back at the latest every
+ * quarter: so a sender that finds no room will find some once the receiver has read all,
+ * even if that one never says so again.
+ *
+ * The steps of the wake-up, as in tests/model/:
+ *   S1 publish the batch          R1 asleep = number of this sleep
+ *   S2 (order)                    R2 (order)
+ *   S3 set the bit, unless set    R3 look at every lane in hand, and at the bitmap
+ *   S4 look at `asleep`           R4 sleep until the doorbell rings
+ *   S5 ring                       R5 asleep = 0, empty the doorbell before R3
+ *
+ *   C1 clear the bit              C2 look at the lane once more, then let go of it
+ *
+ *   W1 waiting = 1                V1 give back: store `consumed`
+ *   W2 look at `consumed`         V2 (order)
+ *   W3 sleep                      V3 waiting? store 0, ring
+ *
+ * Each end belongs to one thread at a time. Nothing here blocks, allocates or calls out.
+ */
+#ifndef FAMEZ_LANE_H
+#define FAMEZ_LANE_H
+
+#include "famez/mailbox.h"
+
+#ifndef __KERNEL__
+#include <stdbool.h>
+#endif
+
+/* What a step would be if it were wrong; tests/mutations builds each. */
+#ifdef FAMEZ_WEAKEN_S1
+#define FAMEZ_S1_STORE famez_store_release
+#else
+#define FAMEZ_S1_STORE famez_store_ordered
+#endif
+
+/** Most records skipped, pads and strangers' ones, in one look. */
+#define FAMEZ_SKIPS_MAX 256u
+
+/** famez_payload_max() - bytes of the largest message: a record's half lane, less the zero. */
+static inline uint32_t famez_payload_max(const struct famez_geometry *g)
+{
+	return g->lane_bytes / 2 - FAMEZ_RECORD_ALIGN - (uint32_t)sizeof(struct famez_record);
+}
+
+/* ---- the sender's end -------------------------------------------------------------------- */
+
+struct famez_tx {
+	unsigned char *data;
+	struct famez_lane *lane;
+	uint64_t bytes;    /* of the lane */
+	uint64_t at;       /* where the next record goes */
+	uint64_t begun;    /* the first record not yet published; == at: none */
+	uint64_t limit;    /* where room ends, as far as we know */
+	uint64_t first;    /* head word of the record at `begun` */
+	uint32_t claimed;  /* bytes of payload */
+	uint32_t to, from; /* generations */
+	uint32_t rung;     /* the sleep that we have rung for */
+	uint32_t sender;
+	uint64_t messages, payload_bytes, rings, full, garbled;
+};
+
+static inline uint64_t *famez_head_at(unsigned char *data, uint64_t bytes, uint64_t at)
+{
+	return (uint64_t *)(void *)(data + (at & (bytes - 1)));
+}
+
+/* Bytes that the record or pad with this head word takes at @at; 0 if it can't be one. */
+static inline uint64_t famez_head_size(uint64_t word, uint64_t bytes, uint64_t at)
+{
+	uint32_t length = (uint32_t)word;
+	uint64_t left = bytes - (at & (bytes - 1)), size;
+
+	if (length & FAMEZ_RECORD_PAD)
+		return (length & ~FAMEZ_RECORD_PAD) == left && left < bytes / 2 ? left : 0;
+	size = famez_round_up(length, FAMEZ_RECORD_ALIGN);
+	if (length < sizeof(struct famez_record) || size > bytes / 2 - FAMEZ_RECORD_ALIGN ||
+		size > left)
+		return 0;
+	return size;
+}
+
+/* Take over what the receiver has given back. False where it makes no sense: then it is as
+ * full as it was, until the receiver has set it right. */
+static inline bool famez_tx_look(struct famez_tx *tx, uint64_t consumed)
+{
+	if (tx->at - consumed > tx->bytes || (consumed & (FAMEZ_RECORD_ALIGN - 1))) {
+		tx->garbled++;
+		return false;
+	}
+	tx->limit = consumed + tx->bytes;
+	return true;
+}
+
+/**
+ * famez_tx_open() - go on where the last owner of this ID stopped, or died.
+ * @from, @to: generations of sender and receiver, from the directory.
+ * IDs must be below g->ids.
+ */
+static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct famez_geometry *g,
+	uint32_t receiver, uint32_t sender, uint32_t from, uint32_t to)
+{
+	struct famez_lane *lane = famez_lane_at(base, g, receiver, sender);
+	struct famez_tx made = {0};
+	uint64_t consumed, start, at, size;
+
+	made.data = famez_lane_data_at(base, g, receiver, sender);
+	made.lane = lane;
+	made.bytes = g->lane_bytes;
+	made.from = from;
+	made.to = to;
+	made.sender = sender;
+	made.messages = famez_load_relaxed(&lane->messages);
+	made.payload_bytes = famez_load_relaxed(&lane->payload_bytes);
+	made.rings = famez_load_relaxed(&lane->rings);
+	made.full = famez_load_relaxed(&lane->full);
+	consumed = famez_load_acquire(&lane->consumed) & ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
+	at = start = famez_load_acquire(&lane->produced);
+	/* It may have died after S1 and before it said so, and the receiver may have read that
+	 * all the same: walk to the zero. */
+	while (at - start < made.bytes && !(at & (FAMEZ_RECORD_ALIGN - 1))) {
+		uint64_t word = famez_load_acquire(famez_head_at(made.data, made.bytes, at));
+
+		if (!word)
+			break;
+		size = famez_head_size(word, made.bytes, at);
+		if (!size)
+			break;
+		at += size;
+	}
+	if (at - consumed > made.bytes - FAMEZ_RECORD_ALIGN || (at & (FAMEZ_RECORD_ALIGN - 1))) {
+		made.garbled = 1;
+		at = consumed; /* what is unread there is lost */
+	}
+	made.at = made.begun = at;
+	made.limit = consumed + made.bytes;
+	famez_store_relaxed(famez_head_at(made.data, made.bytes, at), UINT64_C(0));
+	famez_store_release(&lane->produced, at);
+	*tx = made;
+}
+
+/* Is there room for @size bytes and the zero behind them? */
+static inline bool famez_tx_room(struct famez_tx *tx, uint64_t size)
+{
+	uint64_t end = tx->at + size + FAMEZ_RECORD_ALIGN;
+
+	if ((int64_t)(tx->limit - end) >= 0)
+		return true;
+	return famez_tx_look(tx, famez_load_acquire(&tx->lane->consumed)) &&
+	       (int64_t)(tx->limit - end) >= 0;
+}
+
+/* A head word; the batch's first one is kept back. */
+static inline void famez_tx_head(struct famez_tx *tx, uint64_t word, uint64_t size)
+{
+	famez_store_relaxed(famez_head_at(tx->data, tx->bytes, tx->at + size), UINT64_C(0));
+	if (tx->begun == tx->at)
+		tx->first = word;
+	else
+		famez_store_relaxed(famez_head_at(tx->data, tx->bytes, tx->at), word);
+	tx->at += size;
+}
+
+/**
+ * famez_tx_claim() - room for a message of up to @bytes, to be written in place, then
+ * famez_tx_commit(). A claim that is not committed is forgotten by the next one.
+ * Returns 0 with *payload, aligned to 8; -EMSGSIZE; or -EAGAIN: the lane is full. What is not
+ * yet published must be (famez_tx_flush()) before one waits.
+ */
+static inline int famez_tx_claim(struct famez_tx *tx, uint64_t bytes, void **payload)
+{
+	uint64_t size = famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
+	uint64_t left = tx->bytes - (tx->at & (tx->bytes - 1));
+
+	if (bytes > tx->bytes / 2 || size > tx->bytes / 2 - FAMEZ_RECORD_ALIGN)
+		return -EMSGSIZE;
+	if (size > left) {
+		if (!famez_tx_room(tx, left))
+			goto full;
+		famez_tx_head(tx, FAMEZ_RECORD_PAD | left, left);
+	}
+	if (!famez_tx_room(tx, size))
+		goto full;
+	tx->claimed = (uint32_t)bytes;
+	*payload = tx->data + (tx->at & (tx->bytes - 1)) + sizeof(struct famez_record);
+	return 0;
+
+full:
+	tx->full++;
+	return -EAGAIN;
+}
+
+/** famez_tx_commit() - what was claimed is a message of @bytes, at most as many as claimed. */
+static inline void famez_tx_commit(
+	struct famez_tx *tx, uint64_t bytes, uint16_t kind, uint16_t origin)
+{
+	uint64_t length = bytes + sizeof(struct famez_record);
+	uint64_t *head = famez_head_at(tx->data, tx->bytes, tx->at);
+
+	famez_store_relaxed(head + 1, tx->from | (uint64_t)kind << 32 | (uint64_t)origin << 48);
+	famez_tx_head(
+		tx, length | (uint64_t)tx->to << 32, famez_round_up(length, FAMEZ_RECORD_ALIGN));
+	tx->messages++;
+	tx->payload_bytes += bytes;
+}
+
+/** famez_tx_unpublished() - bytes committed and not yet flushed. */
+static inline uint64_t famez_tx_unpublished(const struct famez_tx *tx)
+{
+	return tx->at - tx->begun;
+}
+
+/** famez_tx_flush() - publish. False: there was nothing. Then famez_nudge(). */
+static inline bool famez_tx_flush(struct famez_tx *tx)
+{
+	struct famez_lane *lane = tx->lane;
+
+	if (tx->begun == tx->at)
+		return false;
+	/* S1 pairs with the acquire in famez_rx_peek(). It is ordered, with S3 and S4 in
+	 * famez_nudge(): either we see that the receiver sleeps, or its last look, R3, sees
+	 * this word. Any weaker, and a message can wait for a doorbell that never rings. */
+	FAMEZ_S1_STORE(famez_head_at(tx->data, tx->bytes, tx->begun), tx->first);
+	tx->begun = tx->at;
+	/* Release: who sees this position sees S1 too; famez_rx_idle() relies on that. */
+	famez_store_release(&lane->produced, tx->at);
+	famez_store_relaxed(&lane->messages, tx->messages);
+	famez_store_relaxed(&lane->payload_bytes, tx->payload_bytes);
+	famez_store_relaxed(&lane->rings, tx->rings);
+	famez_store_relaxed(&lane->full, tx->full);
+	return true;
+}
+
+/**
+ * famez_tx_wait() - ask to be rung once there is room. True: there is some already, try again.
+ * @size: as was claimed. The receiver should be nudged too, in case somebody undid what it
+ * knew.
+ */
+static inline bool famez_tx_wait(struct famez_tx *tx, uint64_t bytes)
+{
+	uint64_t size = famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
+	uint64_t left = tx->bytes - (tx->at & (tx->bytes - 1));
+
+	if (size > left)
+		size = left;
+		/* W1 and W2 are ordered, with V1 and V3 in famez_rx_publish(): either we see what
+		 * was given back, or the receiver sees that we wait. */
+#ifdef FAMEZ_WEAKEN_W1
+	famez_store_relaxed(&tx->lane->waiting, 1u);
+#else
+	famez_store_ordered(&tx->lane->waiting, 1u);
+#endif
+	famez_store_relaxed(&tx->lane->full, tx->full);
+	return famez_tx_look(tx, famez_load_ordered(&tx->lane->consumed)) &&
+	       (int64_t)(tx->limit - (tx->at + size + FAMEZ_RECORD_ALIGN)) >= 0;
+}
+
+/** famez_tx_unread() - is something published that the receiver has not given back? */
+static inline bool famez_tx_unread(const struct famez_tx *tx)
+{
+	return famez_load_relaxed(&tx->lane->consumed) != tx->begun;
+}
+
+/**
+ * famez_nudge() - after a flush. True: the receiver sleeps and is to be rung, vector
+ * famez_vector_of(). Once for each of its sleeps; *rung is ours to remember that.
+ */
+static inline bool famez_nudge(void *base, const struct famez_geometry *g, uint32_t receiver,
+	uint32_t sender, uint32_t *rung)
+{
+	uint64_t *word = famez_bitmap_at(base, g, receiver, sender);
+	uint64_t bit = UINT64_C(1) << (sender % 64);
+	uint32_t asleep;
+
+	/* S3. A bit that is still set is as good: if the receiver clears it after this load,
+	 * C1, its look after that, C2, sees S1. */
+#ifdef FAMEZ_WEAKEN_S3
+	if (!(famez_load_relaxed(word) & bit))
+		(void)__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+#else
+	if (!(famez_load_ordered(word) & bit))
+		(void)__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+#endif
+		/* S4. We never clear it: if we died before S5, nobody would ring. */
+#ifdef FAMEZ_WEAKEN_S4
+	asleep = famez_load_relaxed(famez_asleep_at(base, g, receiver, sender));
+#else
+	asleep = famez_load_ordered(famez_asleep_at(base, g, receiver, sender));
+#endif
+	if (!asleep || asleep == *rung)
+		return false;
+	*rung = asleep;
+	return true;
+}
+
+/* ---- the receiver's end ------------------------------------------------------------------ */
+
+struct famez_rx {
+	unsigned char *data;
+	struct famez_lane *lane;
+	uint64_t bytes;     /* of the lane */
+	uint64_t at;        /* where the next record is */
+	uint64_t published; /* what we have given back */
+	uint64_t looked;    /* where we last looked whether the sender waits */
+	uint64_t size;      /* of the record that was peeked at; 0: none */
+	uint32_t to;        /* our generation */
+	uint32_t sender;
+	uint64_t messages, stale, garbled;
+	/* for inbox.h */
+	uint32_t empty; /* looks in a row that found nothing */
+	bool in_hand;
+	struct famez_rx *next;
+};
+
+/** What a message is, beside its payload. */
+struct famez_seen {
+	const void *payload; /* in the lane: may change under our eyes */
+	uint32_t bytes;
+	uint32_t from; /* the sender's generation */
+	uint16_t kind;
+	uint16_t origin;
+};
+
+/** famez_rx_open() - @to: our own generation. IDs must be below g->ids. */
+static inline void famez_rx_open(struct famez_rx *rx, void *base, const struct famez_geometry *g,
+	uint32_t receiver, uint32_t sender, uint32_t to)
+{
+	struct famez_rx made = {0};
+
+	made.data = famez_lane_data_at(base, g, receiver, sender);
+	made.lane = famez_lane_at(base, g, receiver, sender);
+	made.bytes = g->lane_bytes;
+	made.to = to;
+	made.sender = sender;
+	made.at = famez_load_acquire(&made.lane->consumed) & ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
+	made.published = made.looked = made.at;
+	made.stale = famez_load_relaxed(&made.lane->stale);
+	made.garbled = famez_load_relaxed(&made.lane->garbled);
+	*rx = made;
+}
+
+/**
+ * famez_rx_publish() - give back all that was released. True: the sender waits and is to be
+ * rung. Once it has been looked at, `waiting` is 0.
+ */
+static inline bool famez_rx_publish(struct famez_rx *rx)
+{
+	struct famez_lane *lane = rx->lane;
+
+	/* V1 and V3 pair with W1 and W2 in famez_tx_wait(). */
+#ifdef FAMEZ_WEAKEN_V1
+	famez_store_release(&lane->consumed, rx->at);
+#else
+	famez_store_ordered(&lane->consumed, rx->at);
+#endif
+	rx->published = rx->looked = rx->at;
+#ifdef FAMEZ_WEAKEN_V3
+	if (!famez_load_relaxed(&lane->waiting))
+#else
+	if (!famez_load_ordered(&lane->waiting))
+#endif
+		return false;
+	return __atomic_exchange_n(&lane->waiting, 0u, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* Go to where the sender says that it is: what lies between is lost. */
+static inline void famez_rx_resync(struct famez_rx *rx, uint64_t produced)
+{
+	rx->garbled++;
+	rx->size = 0;
+	rx->at = produced & ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
+	rx->published = rx->at;
+	famez_store_relaxed(&rx->lane->garbled, rx->garbled);
+	famez_store_ordered(&rx->lane->consumed, rx->at);
+}
+
+/**
+ * famez_rx_peek() - the next message, without taking it.
+ * Returns 1 with *m; 0: none now; -EBADMSG: the lane was garbled, was counted and set right.
+ */
+static inline int famez_rx_peek(struct famez_rx *rx, struct famez_seen *m)
+{
+	for (unsigned skips = 0; skips < FAMEZ_SKIPS_MAX; skips++) {
+		uint64_t *head = famez_head_at(rx->data, rx->bytes, rx->at);
+		/* Acquire: pairs with S1. */
+		uint64_t word = famez_load_acquire(head), more, size;
+
+		if (!word)
+			return 0;
+		size = famez_head_size(word, rx->bytes, rx->at);
+		if (!size) {
+			famez_rx_resync(rx, famez_load_acquire(&rx->lane->produced));
+			return -EBADMSG;
+		}
+		if (word & FAMEZ_RECORD_PAD) {
+			rx->at += size;
+			continue;
+		}
+		if ((uint32_t)(word >> 32) != rx->to) {
+			rx->stale++;
+			famez_store_relaxed(&rx->lane->stale, rx->stale);
+			rx->at += size;
+			continue;
+		}
+		more = famez_load_relaxed(head + 1);
+		m->payload = head + 2;
+		m->bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
+		m->from = (uint32_t)more;
+		m->kind = (uint16_t)(more >> 32);
+		m->origin = (uint16_t)(more >> 48);
+		rx->size = size;
+		return 1;
+	}
+	return 0;
+}
+
+/** famez_rx_release() - done with what was peeked at. True: ring the sender, it waits. */
+static inline bool famez_rx_release(struct famez_rx *rx)
+{
+	rx->at += rx->size;
+	rx->size = 0;
+	rx->messages++;
+	if (rx->at - rx->published < rx->bytes / 4)
+		return false;
+	/* A sender that waits is woken when half is free, not for every quarter. */
+	if (rx->at - rx->looked >= rx->bytes / 2)
+		return famez_rx_publish(rx);
+	/* Release: our reads of the records come before their reuse. */
+	famez_store_release(&rx->lane->consumed, rx->at);
+	rx->published = rx->at;
+	return false;
+}
+
+/* Do the records from @produced on lead to where we are? Then the sender has published more
+ * than it has said yet; else one of us is wrong. */
+static inline bool famez_rx_leads_here(const struct famez_rx *rx, uint64_t produced)
+{
+	uint64_t at = produced;
+
+	if ((at & (FAMEZ_RECORD_ALIGN - 1)) || rx->at - at > rx->bytes)
+		return false;
+	while ((int64_t)(rx->at - at) > 0) {
+		uint64_t word = famez_load_acquire(famez_head_at(rx->data, rx->bytes, at));
+		uint64_t size = famez_head_size(word, rx->bytes, at);
+
+		if (!size)
+			return false;
+		at += size;
+	}
+	return at == rx->at;
+}
+
+#define FAMEZ_IDLE_MORE 1u /* there is something to read */
+#define FAMEZ_IDLE_RING 2u /* ring the sender: it waits, and there is room */
+
+/**
+ * famez_rx_idle() - the careful look, R3 and C2: before the receiver sleeps, and after it has
+ * cleared the lane's bit. Gives everything back, and finds a lane that somebody garbled.
+ * Returns FAMEZ_IDLE_x. Nothing may be peeked at.
+ */
+static inline unsigned famez_rx_idle(struct famez_rx *rx)
+{
+	unsigned found = famez_rx_publish(rx) ? FAMEZ_IDLE_RING : 0;
+	uint64_t produced = famez_load_acquire(&rx->lane->produced);
+	/* Ordered after R1 and C1; and `produced` was read before: if that is ahead of us, S1
+	 * of what we have not read is visible. */
+	uint64_t word = famez_load_ordered(famez_head_at(rx->data, rx->bytes, rx->at));
+
+	if (word)
+		return found | FAMEZ_IDLE_MORE;
+	if (produced == rx->at)
+		return found;
+	if ((int64_t)(produced - rx->at) > 0 || !famez_rx_leads_here(rx, produced)) {
+		famez_rx_resync(rx, produced);
+		found |= FAMEZ_IDLE_MORE;
+	}
+	return found;
+}
+
+#endif
