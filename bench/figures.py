@@ -45,3 +45,15 @@ def table(head, rows):
              for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return lines
+
+
+def put_between(path, marks, lines):
+    """Replaces what stands in the file between the two marks; False if they aren't there."""
+    with open(path, encoding="utf-8") as file:
+        before, mark, rest = file.read().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not mark or not end:
+        return False
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join([before + mark, "", *lines, end + after]))
+    return True

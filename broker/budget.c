@@ -44,9 +44,9 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 	*b = (struct budget){
 		.peers = peers,
 		.workers = workers,
-		.first_id = o->silent ? 0 : 1,
+		.first_id = options_first_id(o),
 		.server_id = o->silent ? ROSTER_NOBODY : peers + 1,
-		.ids_max = o->silent ? peers : peers + 2,
+		.ids_max = options_first_id(o) ? peers + 2 : peers,
 		.sockets = peers,
 		.eventfds = (uint64_t)(o->silent ? peers : peers + 1) * o->vectors,
 		.own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (uint64_t)workers,
@@ -63,14 +63,20 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 		ids * o->vectors * sizeof(int) +
 		(o->silent ? 0 : o->vectors * (sizeof(struct own_bell) + sizeof(uint64_t)));
 	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
+	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
+	b->peer_bytes += sizeof(struct mailbox_member);
 	b->base_bytes =
 		workers * (sizeof(struct worker) + (size_t)WORKER_SENDS * sizeof(struct send) +
 				  (size_t)MESSAGE_TO_WORKER * sizeof(struct message)) +
 		(workers + (uint64_t)1) * LOG_THREAD_BYTES;
-	b->ring_bytes = workers * (2 * (uint64_t)WORKER_SENDS * sizeof(struct io_uring_sqe) +
-					  power_of_two(worker_completions(b->ids_max, o->vectors)) *
-						  sizeof(struct io_uring_cqe));
-	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes;
+	b->mail_bytes = o->silent || o->layout == WANT_PLAIN ? 0 : mail_bytes(b->ids_max, workers);
+	b->ring_bytes = workers *
+			(power_of_two(worker_submissions(b->ids_max, workers)) *
+					sizeof(struct io_uring_sqe) +
+				power_of_two(worker_completions(b->ids_max, o->vectors, workers)) *
+					sizeof(struct io_uring_cqe));
+	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes +
+		    b->mail_bytes;
 }
 
 /* Half of the machine's memory is what we would ever ask for. */
@@ -145,10 +151,139 @@ static bool in_flight_unlimited(void)
 	return false;
 }
 
+/* ---- the shared memory ------------------------------------------------------------------ */
+
+/* Of a memory that nobody asked a size of and that has no lanes. */
+#define PLAIN_BYTES (UINT64_C(64) << 20)
+/* Lanes are made of this size, or as small as they can be where that would be beyond what
+ * the PCI window of a usual guest has room for. */
+#define LANE_BYTES_WANTED (UINT32_C(64) << 10)
+#define LANES_BYTES_MAX   (UINT64_C(4) << 30)
+
+/* Slots, directory and lanes also have a place for ID 0 and one for the server. */
+static uint32_t ids_of(uint32_t peers)
+{
+	return peers + 2;
+}
+
+static bool lanes_fit(uint32_t peers, uint64_t bytes)
+{
+	struct famez_geometry g;
+
+	return famez_geometry_of(&g, bytes, ids_of(peers)) == 0;
+}
+
+/* The least size that has lanes, 0 where none has. */
+static uint64_t lanes_need(uint32_t peers)
+{
+	return memory_round(famez_geometry_needs(ids_of(peers), FAMEZ_LANE_BYTES_MIN));
+}
+
+static uint64_t wanted_bytes(const struct options *o, uint32_t peers)
+{
+	uint64_t bytes;
+
+	if (o->memory_bytes)
+		return o->memory_bytes;
+	if (o->layout == WANT_PLAIN || o->layout == WANT_SLOTS)
+		return PLAIN_BYTES;
+	bytes = memory_round(famez_geometry_needs(ids_of(peers), LANE_BYTES_WANTED));
+	if (!bytes || bytes > LANES_BYTES_MAX)
+		bytes = lanes_need(peers);
+	return bytes ? bytes : PLAIN_BYTES;
+}
+
+/* The most peers that have lanes in so many bytes. */
+static uint32_t peers_with_lanes(uint64_t bytes)
+{
+	uint32_t low = 0, high = FAMEZ_WIRE_ID_MAX - 1;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low + 1) / 2;
+
+		if (lanes_fit(middle, bytes))
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+static void size_text(uint64_t bytes, char *text, size_t room)
+{
+	static const char *const units[] = {"", "K", "M", "G"};
+	unsigned unit = 0;
+
+	for (; unit < 3 && bytes % 1024 == 0; unit++)
+		bytes /= 1024;
+	(void)snprintf(text, room, "%" PRIu64 "%s", bytes, units[unit]);
+}
+
+void budget_advice(const struct budget *b, char *text, size_t bytes)
+{
+	uint64_t size = lanes_need(b->peers);
+	uint32_t peers = peers_with_lanes(size ? b->shared_bytes : MEMORY_BYTES_MAX);
+	char of_size[24];
+
+	size_text(size, of_size, sizeof(of_size));
+	if (size && peers)
+		(void)snprintf(text, bytes, "-l %s, or --peers %u", of_size, peers);
+	else if (size)
+		(void)snprintf(text, bytes, "-l %s", of_size);
+	else
+		(void)snprintf(text, bytes, "at most --peers %u", peers);
+}
+
+static int does_not_fit(const struct budget *b, const struct options *o, struct why *why)
+{
+	uint64_t slots = memory_round((uint64_t)ids_of(b->peers) * FAMEZ_SLOT_BYTES);
+	char advice[64], size[24];
+
+	size_text(b->shared_bytes, size, sizeof(size));
+	if (o->layout == WANT_SLOTS) {
+		char enough[24];
+
+		size_text(slots, enough, sizeof(enough));
+		return why_fail(why, -EFBIG,
+			"memory: %s are too few for slots for %u peers; want -l %s, or --peers "
+			"%" PRIu64,
+			size, b->peers, enough, b->shared_bytes / FAMEZ_SLOT_BYTES - 2);
+	}
+	budget_advice(b, advice, sizeof(advice));
+	return why_fail(why, -EFBIG,
+		"memory: %s are too few for lanes between %u peers; want %s, or --layout %s", size,
+		b->peers, advice, slots <= b->shared_bytes ? "slots or plain" : "plain");
+}
+
+int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why)
+{
+	bool slots_fit = (uint64_t)ids_of(b->peers) * FAMEZ_SLOT_BYTES <= bytes;
+	struct famez_geometry g;
+
+	b->shared_bytes = bytes;
+	b->lane_bytes = 0;
+	b->layout = LAYOUT_PLAIN;
+	if (o->layout == WANT_PLAIN)
+		return 0;
+	if (o->layout != WANT_SLOTS && famez_geometry_of(&g, bytes, ids_of(b->peers)) == 0) {
+		b->layout = LAYOUT_LANES;
+		b->lane_bytes = g.lane_bytes;
+		return 0;
+	}
+	if (o->layout == WANT_LANES || (o->layout == WANT_SLOTS && !slots_fit))
+		return does_not_fit(b, o, why);
+	/* Whoever gave both must mean something by it. With one given, or none, everything
+	 * must start that started when there were no lanes. */
+	if (o->layout == WANT_AUTO && o->peers && o->memory_bytes)
+		return does_not_fit(b, o, why);
+	if (slots_fit)
+		b->layout = LAYOUT_SLOTS;
+	return 0;
+}
+
 int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why)
 {
-	/* Not silent, ID 0 is unused and the server has one. */
-	uint32_t most = o->silent ? FAMEZ_WIRE_ID_MAX + 1 : FAMEZ_WIRE_ID_MAX - 1;
+	uint32_t most = options_peers_most(o);
 	uint32_t peers = o->peers;
 	uint64_t limit;
 	struct rlimit now;
@@ -186,7 +321,7 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
 			"with "
 			"--peers",
 			b->peers, o->vectors, b->memory >> 20);
-	return 0;
+	return budget_mailbox(b, o, wanted_bytes(o, b->peers), why);
 }
 
 void budget_print(const struct budget *b, const struct options *o)
@@ -197,7 +332,11 @@ void budget_print(const struct budget *b, const struct options *o)
 	if (!o->silent)
 		(void)printf("             the server's ID      %12u\n", b->server_id);
 	(void)printf("             shared memory        %12" PRIu64 "   bytes, sparse\n",
-		o->memory_bytes);
+		b->shared_bytes);
+	(void)printf("             layout               %12s\n", mailbox_layout_name(b->layout));
+	if (b->layout == LAYOUT_LANES)
+		(void)printf("             a lane               %12u   bytes, one a pair and way\n",
+			b->lane_bytes);
 	(void)printf("             workers              %12u\n", b->workers);
 	(void)printf("descriptors  sockets              %12" PRIu64 "\n", b->sockets);
 	(void)printf("             eventfds             %12" PRIu64 "\n", b->eventfds);
@@ -213,6 +352,7 @@ void budget_print(const struct budget *b, const struct options *o)
 	(void)printf("             vectors              %12" PRIu64 "\n", b->vector_bytes);
 	(void)printf("             who holds whom       %12" PRIu64 "   one bit a pair\n",
 		b->held_bytes);
+	(void)printf("             the server's mail    %12" PRIu64 "\n", b->mail_bytes);
 	(void)printf("             queues and logs      %12" PRIu64 "\n", b->base_bytes);
 	(void)printf(
 		"             together             %12" PRIu64 "   bytes of our own\n", b->memory);

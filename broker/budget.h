@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "mailbox.h"
 #include "options.h"
 #include "why.h"
 
@@ -28,10 +29,15 @@ struct budget {
 	uint64_t peer_bytes;   /* one peer's tables, all workers' replicas included */
 	uint64_t vector_bytes; /* of all vectors */
 	uint64_t held_bytes;   /* one bit for each pair of IDs */
+	uint64_t mail_bytes;   /* serving the server's inbox, all workers together */
 	uint64_t base_bytes;   /* queues, sends and logs, however many peers there are */
 	uint64_t memory;
 	uint64_t ring_bytes; /* the kernel's submission and completion queues */
 	uint64_t in_flight;  /* descriptors that clients may leave unread; UINT64_MAX: any */
+	/* the shared memory, sparse */
+	uint64_t shared_bytes;
+	enum mailbox_layout layout;
+	uint32_t lane_bytes; /* 0: no lanes */
 };
 
 /** budget_of() - the sums for @peers peers, @o's other sizes and @workers workers. */
@@ -39,10 +45,21 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 
 /**
  * budget_fit() - settle on the number of peers and raise the limit of open files to what
- * they need. Where @o leaves the number open, as many as the hard limit allows.
- * Returns 0, or -EMFILE or -ENOMEM with the number to set in @why.
+ * they need; then on the size of the shared memory and what is laid out in it. Where @o
+ * leaves the number of peers open, as many as the hard limit allows.
+ * Returns 0, or -EMFILE, -ENOMEM or -EFBIG with the number to set in @why.
  */
 int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why);
+
+/**
+ * budget_mailbox() - what is laid out in @bytes of shared memory for b->peers. Where @o left
+ * it open, less than lanes if they don't fit.
+ * Returns 0, or -EFBIG with the size that would do, and how many peers would fit, in @why.
+ */
+int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why);
+
+/** budget_advice() - what would give lanes, such as "-l 8G, or --peers 120". */
+void budget_advice(const struct budget *b, char *text, size_t bytes);
 
 /** budget_print() - the table that --check shows, on standard output. */
 void budget_print(const struct budget *b, const struct options *o);

@@ -37,6 +37,8 @@ enum log_level {
 	X(listening, "listening", NOTICE, false)                                                   \
 	X(rounded, "rounded", NOTICE, false)                                                       \
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
+	X(mailbox, "mailbox", NOTICE, false)                                                       \
+	X(mailbox_lost, "mailbox-lost", WARNING, false)                                            \
 	X(stop, "stop", NOTICE, false)                                                             \
 	X(connect, "connect", INFO, true)                                                          \
 	X(join, "join", INFO, true)                                                                \
@@ -46,11 +48,18 @@ enum log_level {
 	X(held_back, "held-back", WARNING, true)                                                   \
 	X(accept, "accept", WARNING, true)                                                         \
 	X(retry, "retry", WARNING, true)                                                           \
+	X(named, "named", INFO, true)                                                              \
+	X(garbled, "garbled", WARNING, true)                                                       \
+	X(unread, "unread", WARNING, true)                                                         \
+	X(slot_stuck, "slot-stuck", WARNING, true)                                                 \
+	X(port, "port", NOTICE, false)                                                             \
+	X(ports, "ports", NOTICE, false)                                                           \
 	X(reopened, "reopened", NOTICE, false)                                                     \
 	X(failed, "failed", ERROR, false)                                                          \
 	X(suppressed, "suppressed", WARNING, false)                                                \
 	X(report, "report", NOTICE, false)                                                         \
 	X(report_peer, "report-peer", NOTICE, false)                                               \
+	X(report_mail, "report-mail", NOTICE, false)                                               \
 	X(report_vector, "report-vector", NOTICE, false)                                           \
 	X(report_end, "report-end", NOTICE, false)
 

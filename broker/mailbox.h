@@ -8,8 +8,9 @@
  * is ours, and so is who is present.
  *
  * A file with a name can be truncated by whoever has it open, and then touching it would
- * end us by SIGBUS. So pages that are gone are replaced by private empty ones, once, and the
- * mailbox counts as lost: membership and doorbells go on, messages to the server don't.
+ * end us by SIGBUS. So pages that are gone are replaced by private empty ones, and the
+ * mailbox counts as lost: membership and doorbells go on, messages to the server don't. The
+ * handler is the process's, so only one mailbox is open at a time.
  */
 #ifndef MAILBOX_H
 #define MAILBOX_H
@@ -27,12 +28,23 @@ enum mailbox_layout {
 	LAYOUT_LANES, /* v1 slots, and the v2 header, directory, inboxes and lanes */
 };
 
+/* What the broker knows of an ID in the directory. */
+struct mailbox_member {
+	uint32_t joins;
+	uint8_t presence; /* enum famez_presence */
+};
+
 struct mailbox {
 	enum mailbox_layout layout;
 	void *base; /* NULL if plain */
 	uint64_t bytes;
 	struct famez_geometry g; /* ids, server_id and features also where there are slots only */
 	bool old_slots;          /* slots as FAME-Z lays them out */
+	bool foreign;            /* plain because of what was found in it */
+	struct mailbox_member *members; /* by ID; the registrar's */
+	uint64_t changes;               /* the registrar's */
+	uint64_t page_bytes;            /* what is replaced when it is gone */
+	_Atomic bool lost;
 };
 
 /** What a mailbox is to be like. */
@@ -43,17 +55,22 @@ struct mailbox_wish {
 	uint16_t vectors;
 	uint16_t shards; /* workers that serve the server's inbox, 1..FAMEZ_SHARDS_MAX */
 	bool old_slots;
+	bool spare_foreign; /* plain, if the memory begins with what no broker wrote */
 };
 
 /**
  * mailbox_open() - map @memory and lay it out, emptying what an earlier broker left; the
- * header's version is stored last. Returns 0 or -errno with one line in @why.
+ * header's version is stored last. @memory must have room for the layout.
+ * Returns 0 or -errno with one line in @why.
  */
 int mailbox_open(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
 	struct why *why);
 void mailbox_close(struct mailbox *m);
 
-/** mailbox_lost() - the file was truncated under us. Any thread. */
+/** mailbox_layout_name() - "plain", "slots" or "lanes". */
+const char *mailbox_layout_name(enum mailbox_layout layout);
+
+/** mailbox_lost() - the file was truncated under us, or has no room left. Any thread. */
 bool mailbox_lost(const struct mailbox *m);
 
 /* Registrar only; nothing happens unless the layout is LAYOUT_LANES (slots: name and class of

@@ -18,6 +18,7 @@
 #include "budget.h"
 #include "listener.h"
 #include "log.h"
+#include "mailbox.h"
 #include "memory.h"
 #include "options.h"
 #include "peer.h"
@@ -43,6 +44,8 @@ struct server {
 	struct why why;
 	char socket_path[128];
 	struct memory memory;
+	struct mailbox mailbox;
+	struct mail_shared mail;
 	struct bells bells;
 	struct report report;
 	struct registrar registrar;
@@ -215,6 +218,8 @@ static int tables_init(struct server *s)
 
 	s->shared = (struct worker_shared){
 		.bells = &s->bells,
+		.mailbox = &s->mailbox,
+		.mail = &s->mail,
 		.memory_fd = s->memory.fd,
 		.ids_max = b->ids_max,
 		.server_id = b->server_id,
@@ -237,13 +242,16 @@ static int tables_init(struct server *s)
 	if (!silent)
 		s->shared.own_bells = sys_calloc(o->vectors, sizeof(*s->shared.own_bells));
 	if (s->workers && s->shared.peers && s->shared.held && s->shared.accounts &&
-		(silent || s->shared.own_bells))
+		(silent || s->shared.own_bells) &&
+		!mail_shared_init(&s->mail, &s->mailbox,
+			personality_find(o->personality, o->dialect), s->workers))
 		return 0;
 	return no_memory(s);
 }
 
 static void tables_destroy(struct server *s)
 {
+	mail_shared_destroy(&s->mail);
 	free(s->shared.own_bells);
 	free(s->shared.accounts);
 	free(s->shared.held);
@@ -253,6 +261,8 @@ static void tables_destroy(struct server *s)
 
 static void workers_finish(struct server *s)
 {
+	for (uint16_t w = 0; w < s->workers_running; w++)
+		worker_stop(&s->workers[w]);
 	while (s->workers_running)
 		worker_finish(&s->workers[--s->workers_running]);
 }
@@ -273,6 +283,54 @@ static int workers_start(struct server *s, const cpu_set_t *cpus)
 	return 0;
 }
 
+/* Workers that share the server's inbox. Each must be reached by a vector of its own, unless
+ * the vector is the sender's ID: then whose it is follows from that. */
+static uint16_t count_shards(const struct server *s)
+{
+	const struct budget *b = &s->budget;
+	uint16_t vectors = s->options.vectors;
+	uint16_t shards = b->workers < FAMEZ_SHARDS_MAX ? b->workers : FAMEZ_SHARDS_MAX;
+
+	return shards < vectors || vectors >= b->peers + 2 ? shards : vectors;
+}
+
+/* The memory, and what is laid out in it. */
+static int shared_open(struct server *s)
+{
+	const struct options *o = &s->options;
+	struct budget *b = &s->budget;
+	struct mailbox_wish wish;
+	int err;
+
+	/* Where no size was asked for, an existing one is taken as it is. */
+	err = memory_open(
+		&s->memory, o->memory, o->memory_name, b->shared_bytes, o->memory_bytes, &s->why);
+	if (err)
+		return err;
+	if (s->memory.bytes != b->shared_bytes)
+		err = budget_mailbox(b, o, s->memory.bytes, &s->why);
+	wish = (struct mailbox_wish){
+		.layout = b->layout,
+		.ids = b->peers + 2,
+		.server_id = o->silent ? FAMEZ_NOBODY : b->server_id,
+		.vectors = o->vectors,
+		.shards = count_shards(s),
+		.old_slots = o->dialect == DIALECT_FAMEZ,
+		.spare_foreign = o->layout == WANT_AUTO,
+	};
+	if (!err)
+		err = mailbox_open(&s->mailbox, &s->memory, &wish, &s->why);
+	if (err)
+		memory_close(&s->memory);
+	return err;
+}
+
+static void shared_close(struct server *s)
+{
+	mailbox_close(&s->mailbox);
+	memory_close(&s->memory);
+}
+
 /* Everything but the socket. */
 static int fabric_open(struct server *s, const cpu_set_t *cpus)
 {
@@ -280,13 +338,13 @@ static int fabric_open(struct server *s, const cpu_set_t *cpus)
 	const struct budget *b = &s->budget;
 	int err;
 
-	err = memory_open(&s->memory, o->memory, o->memory_name, o->memory_bytes, &s->why);
+	err = shared_open(s);
 	if (err)
 		return err;
 	err = bells_init(&s->bells, b->ids_max, o->vectors);
 	if (err) {
 		(void)no_memory(s);
-		goto undo_memory;
+		goto undo_shared;
 	}
 	if (!o->silent) {
 		err = bells_prepare(&s->bells, b->server_id);
@@ -300,8 +358,8 @@ static int fabric_open(struct server *s, const cpu_set_t *cpus)
 		(void)no_memory(s);
 		goto undo_bells;
 	}
-	err = registrar_init(
-		&s->registrar, b->first_id, b->peers, b->workers, &s->bells, &s->report);
+	err = registrar_init(&s->registrar, b->first_id, b->peers, b->workers, &s->bells,
+		&s->mailbox, &s->report);
 	if (err) {
 		(void)why_fail(
 			&s->why, err, "registrar does not start: %s" URING_HINT, strerror(-err));
@@ -321,8 +379,8 @@ undo_report:
 	report_destroy(&s->report);
 undo_bells:
 	bells_destroy(&s->bells);
-undo_memory:
-	memory_close(&s->memory);
+undo_shared:
+	shared_close(s);
 	return err;
 }
 
@@ -333,7 +391,7 @@ static void fabric_close(struct server *s)
 	registrar_destroy(&s->registrar);
 	report_destroy(&s->report);
 	bells_destroy(&s->bells);
-	memory_close(&s->memory);
+	shared_close(s);
 }
 
 static int socket_open(struct server *s)
@@ -374,6 +432,22 @@ static int pidfile_write(struct server *s)
 	return 0;
 }
 
+/* Nobody asked for less than lanes: say why it is less. */
+static void log_layout(const struct server *s)
+{
+	char hint[96], advice[64];
+
+	if (s->options.layout != WANT_AUTO || s->mailbox.layout == LAYOUT_LANES)
+		return;
+	budget_advice(&s->budget, advice, sizeof(advice));
+	(void)snprintf(hint, sizeof(hint), "for lanes: %s", advice);
+	log_event(mailbox, LOG_TEXT("layout", mailbox_layout_name(s->mailbox.layout)),
+		LOG_TEXT("hint", s->mailbox.foreign
+					 ? "the memory begins with what no broker wrote, "
+					   "and is left alone; --layout lanes takes it"
+					 : hint));
+}
+
 static void log_start_lines(const struct server *s)
 {
 	const struct options *o = &s->options;
@@ -386,10 +460,11 @@ static void log_start_lines(const struct server *s)
 		log_event(rounded, LOG_TEXT("what", "size"), LOG_NUMBER("asked", o->memory_asked),
 			LOG_NUMBER("bytes", o->memory_bytes),
 			LOG_TEXT("hint", "QEMU needs a power of two"));
-	if (s->memory.bytes != o->memory_bytes)
+	if (o->memory_bytes && s->memory.bytes != o->memory_bytes)
 		log_event(rounded, LOG_TEXT("what", "existing memory"),
 			LOG_NUMBER("asked", o->memory_bytes), LOG_NUMBER("bytes", s->memory.bytes),
 			LOG_TEXT("name", o->memory_name));
+	log_layout(s);
 	if (!o->peers && b->peers < o->peers_default)
 		log_event(fewer_peers, LOG_NUMBER("peers", b->peers),
 			LOG_NUMBER("default", o->peers_default),
@@ -402,7 +477,9 @@ static void log_start_lines(const struct server *s)
 		server == ROSTER_NOBODY ? LOG_TEXT("server_id", "none")
 					: LOG_NUMBER("server_id", server),
 		LOG_NUMBER("descriptors", b->descriptors), LOG_NUMBER("table_bytes", b->memory),
-		LOG_TEXT("leaves", leaves[o->leaves]));
+		LOG_TEXT("leaves", leaves[o->leaves]),
+		LOG_TEXT("layout", mailbox_layout_name(s->mailbox.layout)),
+		LOG_NUMBER("lane_bytes", s->mailbox.g.lane_bytes));
 }
 
 static int serve(struct server *s, const cpu_set_t *cpus)
@@ -443,7 +520,7 @@ undo_socket:
 	listener_close(&s->listener);
 undo_fabric:
 	if (s->log_stuck)
-		memory_close(&s->memory);
+		memory_close(&s->memory); /* the name goes; we exit(2) before long */
 	else
 		fabric_close(s);
 	return err;

@@ -27,16 +27,24 @@ uint64_t memory_round(uint64_t bytes)
 	return size;
 }
 
+uint64_t memory_page_bytes(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC)
+		return (uint64_t)fs.f_bsize;
+	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Give a new, empty file its size. Where it is on hugetlbfs, pages that are not
  * there would be a SIGBUS in a guest: one page at least. */
 static int size_new(struct memory *m, uint64_t bytes, struct why *why)
 {
-	struct statfs fs;
+	uint64_t page_bytes = memory_page_bytes(m->fd);
 	int err;
 
-	if (fstatfs(m->fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC &&
-		bytes < (uint64_t)fs.f_bsize)
-		bytes = (uint64_t)fs.f_bsize;
+	if (bytes < page_bytes)
+		bytes = page_bytes;
 	err = sys_ftruncate(m->fd, (off_t)bytes);
 	if (err < 0)
 		return why_fail(why, err, "memory: cannot make it %llu bytes large: %s",
@@ -61,7 +69,8 @@ static int open_sealed(struct memory *m, uint64_t bytes, struct why *why)
 	return 0;
 }
 
-static int take_existing(struct memory *m, uint64_t bytes, const struct stat *st, struct why *why)
+static int take_existing(
+	struct memory *m, uint64_t bytes, uint64_t least, const struct stat *st, struct why *why)
 {
 	uint64_t there = (uint64_t)st->st_size;
 
@@ -73,12 +82,12 @@ static int take_existing(struct memory *m, uint64_t bytes, const struct stat *st
 			st->st_uid);
 	if (there == 0)
 		return size_new(m, bytes, why);
-	if (there < bytes)
+	if (there < least)
 		return why_fail(why, -EFBIG,
 			"memory: %s exists with %llu bytes, %llu are wanted, and it is never "
 			"resized "
 			"under its users; remove it or ask for -l %llu",
-			m->name, (unsigned long long)there, (unsigned long long)bytes,
+			m->name, (unsigned long long)there, (unsigned long long)least,
 			(unsigned long long)there);
 	if (memory_round(there) != there)
 		return why_fail(why, -EINVAL,
@@ -86,6 +95,7 @@ static int take_existing(struct memory *m, uint64_t bytes, const struct stat *st
 			"abort); remove it",
 			m->name, (unsigned long long)there);
 	m->bytes = there;
+	m->existed = true;
 	return 0;
 }
 
@@ -97,7 +107,7 @@ static int open_by_name(const struct memory *m, int flags)
 	return sys_open(m->name, flags, 0600);
 }
 
-static int open_named(struct memory *m, uint64_t bytes, struct why *why)
+static int open_named(struct memory *m, uint64_t bytes, uint64_t least, struct why *why)
 {
 	struct stat st = {0};
 	int err;
@@ -114,11 +124,11 @@ static int open_named(struct memory *m, uint64_t bytes, struct why *why)
 	if (err < 0)
 		return why_fail(why, err, "memory: %s: %s", m->name, strerror(-err));
 	m->inode = st.st_ino;
-	return m->made ? size_new(m, bytes, why) : take_existing(m, bytes, &st, why);
+	return m->made ? size_new(m, bytes, why) : take_existing(m, bytes, least, &st, why);
 }
 
-int memory_open(
-	struct memory *m, enum memory_kind kind, const char *name, uint64_t bytes, struct why *why)
+int memory_open(struct memory *m, enum memory_kind kind, const char *name, uint64_t bytes,
+	uint64_t least, struct why *why)
 {
 	struct stat st;
 	int err;
@@ -144,7 +154,7 @@ int memory_open(
 					  strerror(-m->fd))
 				: size_new(m, bytes, why);
 	} else {
-		err = open_named(m, bytes, why);
+		err = open_named(m, bytes, least, why);
 	}
 	if (err)
 		memory_close(m);

@@ -2,7 +2,7 @@
 /*
  * memory.h - the file that every peer maps: made, checked and sealed here.
  *
- * We never map it. Main thread, at start and at the end only.
+ * Mapped in mailbox.c only. Main thread, at start and at the end only.
  */
 #ifndef MEMORY_H
 #define MEMORY_H
@@ -30,6 +30,7 @@ struct memory {
 	const char *name; /* borrowed */
 	bool made;        /* we made the named object; memory_close() removes it */
 	bool named;
+	bool existed;   /* it has what somebody wrote before */
 	uint64_t inode; /* of the named object; 0: not known yet */
 };
 
@@ -42,11 +43,15 @@ uint64_t memory_round(uint64_t bytes);
 /**
  * memory_open() - make it, or take an existing one by name that is ours to use, large
  * enough and a power of two; that one keeps its size, and its content.
- * @bytes: from memory_round(). On failure -errno, and @why says in one line what was wrong and what
- * would be right.
+ * @bytes: of one that is made; from memory_round().
+ * @least: that an existing one must have; 0: whatever it has.
+ * On failure -errno, and @why says in one line what was wrong and what would be right.
  */
-int memory_open(
-	struct memory *m, enum memory_kind kind, const char *name, uint64_t bytes, struct why *why);
+int memory_open(struct memory *m, enum memory_kind kind, const char *name, uint64_t bytes,
+	uint64_t least, struct why *why);
+
+/** memory_page_bytes() - what comes and goes as one: more than usual on hugetlbfs. */
+uint64_t memory_page_bytes(int fd);
 
 /** memory_close() - and remove the name if we made it. */
 void memory_close(struct memory *m);

@@ -32,6 +32,9 @@ enum {
 	OPTION_LOGFILE,
 	OPTION_LOG_FORMAT,
 	OPTION_MAILBOX,
+	OPTION_LAYOUT,
+	OPTION_DIALECT,
+	OPTION_PERSONALITY,
 	OPTION_CHECK,
 	OPTION_VERSION,
 };
@@ -64,6 +67,9 @@ static const struct option long_options[] = {
 	{"logfile", required_argument, NULL, OPTION_LOGFILE},
 	{"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
 	{"mailbox", required_argument, NULL, OPTION_MAILBOX},
+	{"layout", required_argument, NULL, OPTION_LAYOUT},
+	{"dialect", required_argument, NULL, OPTION_DIALECT},
+	{"personality", required_argument, NULL, OPTION_PERSONALITY},
 	{"check", no_argument, NULL, OPTION_CHECK},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{NULL, 0, NULL, 0},
@@ -78,25 +84,25 @@ const char *options_help(void)
 	       "fabric    -n, --vectors N        doorbells of each peer, 1..2048 (4)\n"
 	       "              --peers N          most peers at once (1000)\n"
 	       "              --nClients N       --peers N, and N+2 vectors unless -n is given\n"
-	       "              --silent           the server is no peer itself; IDs start at 0\n"
+	       "              --silent           the server is no peer itself\n"
 	       "              --leaves WHO       who is told leaves: auto, always, never (auto)\n"
 	       "              --device-names L   executables that are devices (*qemu*,kvm)\n"
 	       "              --stall-timeout S  drop who reads nothing for S seconds (never)\n"
-	       "memory    -l, --size SIZE        bytes, K, M or G, to a power of two (64M)\n"
+	       "memory    -l, --size SIZE        bytes, K, M or G (what the peers need)\n"
 	       "          -M, --shm-name NAME    a POSIX object      (default: a sealed memfd)\n"
 	       "          -m, --shm-path PATH    a file, or an unnamed one in that folder\n"
 	       "              --mailbox WHERE    NAME or PATH: as -M or as -m\n"
+	       "              --layout WHAT      auto, lanes, slots or plain (auto)\n"
+	       "server        --personality P    genz or none (genz)  --dialect fee|famez\n"
 	       "socket    -S, --socketpath PATH  (/run/famez.sock, $XDG_RUNTIME_DIR/famez.sock)\n"
 	       "              --socket-mode M    octal, such as 0660\n"
 	       "              --socket-owner O   USER, USER:GROUP or :GROUP\n"
 	       "threads       --workers N        (one per CPU, at most 8)\n"
 	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
-	       "          -p, --pidfile FILE\n"
-	       "              --logfile FILE     (standard error)  --log-format text|json\n"
+	       "          -p, --pidfile FILE     --logfile FILE (stderr) --log-format text|json\n"
 	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
-	       "              --check            print what it would need, and exit\n"
-	       "          -h, --help             --version\n"
+	       "          -h, --help, --version  --check: print what it would need, and exit\n"
 	       "\n"
 	       "Called as ivshmem-server: -n 1 -l 4M -M ivshmem -S /tmp/ivshmem_socket\n"
 	       "--silent --daemon -p /var/run/ivshmem-server.pid. See famez-server(8).\n";
@@ -273,6 +279,21 @@ static int take_path(struct options *o, const char *option, const char *path, st
 	return 0;
 }
 
+static int take_layout(struct options *o, const char *text, struct why *why)
+{
+	if (strcmp(text, "auto") == 0)
+		o->layout = WANT_AUTO;
+	else if (strcmp(text, "lanes") == 0)
+		o->layout = WANT_LANES;
+	else if (strcmp(text, "slots") == 0)
+		o->layout = WANT_SLOTS;
+	else if (strcmp(text, "plain") == 0)
+		o->layout = WANT_PLAIN;
+	else
+		return wrong(why, "--layout", text, "auto, lanes, slots or plain");
+	return 0;
+}
+
 static void set_defaults(struct options *o, const char *name)
 {
 	const char *base = strrchr(name, '/');
@@ -281,8 +302,6 @@ static void set_defaults(struct options *o, const char *name)
 		.peers_default = 1000,
 		.vectors = 4,
 		.device_names = "*qemu*,kvm",
-		.memory_asked = UINT64_C(64) << 20,
-		.memory_bytes = UINT64_C(64) << 20,
 		.socket_mode = -1,
 	};
 	base = base ? base + 1 : name;
@@ -422,6 +441,19 @@ static int take_option(
 		err = *value && !strchr(value, '/') ? take_shm(o, "--mailbox", value, why)
 						    : take_path(o, "--mailbox", value, why);
 		break;
+	case OPTION_LAYOUT:
+		err = take_layout(o, value, why);
+		break;
+	case OPTION_DIALECT:
+		if (strcmp(value, "fee") != 0 && strcmp(value, "famez") != 0)
+			err = wrong(why, "--dialect", value, "fee or famez");
+		o->dialect = strcmp(value, "famez") == 0 ? DIALECT_FAMEZ : DIALECT_FEE;
+		break;
+	case OPTION_PERSONALITY:
+		if (strcmp(value, "genz") != 0 && strcmp(value, "none") != 0)
+			err = wrong(why, "--personality", value, "genz or none");
+		o->personality = strcmp(value, "none") == 0 ? PERSONALITY_NONE : PERSONALITY_GENZ;
+		break;
 	case OPTION_CHECK:
 		o->check = true;
 		break;
@@ -437,15 +469,22 @@ static int take_option(
 /* What only holds between options. */
 static int check_together(const struct options *o, struct why *why)
 {
-	/* Not silent, ID 0 is unused and the server's ID follows the peers'. */
-	uint32_t most = o->silent ? FAMEZ_WIRE_ID_MAX + 1 : FAMEZ_WIRE_ID_MAX - 1;
-
-	if (o->peers > most)
+	if (o->peers > options_peers_most(o))
 		return why_fail(why, -EINVAL,
 			"--peers: %u won't do; want at most %u, as IDs have 16 bits and the server "
-			"takes one (65536 with --silent)",
-			o->peers, most);
+			"takes one (65536 with --silent and a plain layout)",
+			o->peers, options_peers_most(o));
 	return 0;
+}
+
+uint32_t options_first_id(const struct options *o)
+{
+	return o->silent && o->layout == WANT_PLAIN ? 0 : 1;
+}
+
+uint32_t options_peers_most(const struct options *o)
+{
+	return options_first_id(o) ? FAMEZ_WIRE_ID_MAX - 1 : FAMEZ_WIRE_ID_MAX + 1;
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct why *why)
@@ -476,5 +515,8 @@ int options_parse(struct options *o, int argc, char **argv, struct why *why)
 	/* As ivshmem-server, the pid file is the daemon's, unless asked for. */
 	if (!o->daemon && o->pidfile == stock_pidfile)
 		o->pidfile = NULL;
+	/* Who is silent serves users with their own idea of the memory. */
+	if (o->silent && o->layout == WANT_AUTO)
+		o->layout = WANT_PLAIN;
 	return check_together(o, why);
 }

@@ -21,20 +21,32 @@
 
 enum options_leaves { LEAVES_AUTO, LEAVES_ALWAYS, LEAVES_NEVER };
 
+/* What is laid out in the memory. WANT_AUTO: lanes, or what fits and hurts nobody; a silent
+ * server is left with WANT_PLAIN. */
+enum options_layout { WANT_AUTO, WANT_LANES, WANT_SLOTS, WANT_PLAIN };
+
+/* Of slots and link messages: F.E.E.'s, or FAME-Z's older one. */
+enum options_dialect { DIALECT_FEE, DIALECT_FAMEZ };
+
+enum options_personality { PERSONALITY_GENZ, PERSONALITY_NONE };
+
 struct options {
 	/* fabric */
 	uint32_t peers; /* at most so many at once; 0: as many as fit, up to peers_default */
 	uint32_t peers_default;
 	uint16_t vectors; /* of every peer */
-	bool silent;      /* the server is no peer; IDs start at 0 */
+	bool silent;      /* the server is no peer */
 	enum options_leaves leaves;
 	const char *device_names; /* comma-separated patterns */
 	uint32_t stall_timeout_s; /* 0: never */
 	/* memory */
 	enum memory_kind memory;
 	const char *memory_name;
-	uint64_t memory_asked; /* bytes as given */
-	uint64_t memory_bytes; /* rounded up to a power of two */
+	uint64_t memory_asked; /* bytes as given; 0: as many as the peers need */
+	uint64_t memory_bytes; /* the same, rounded up to a power of two */
+	enum options_layout layout;
+	enum options_dialect dialect;
+	enum options_personality personality;
 	/* socket */
 	const char *socket_path;  /* NULL: main() finds one */
 	int socket_mode;          /* -1: as the umask has it */
@@ -59,6 +71,12 @@ struct options {
  * Returns 0 or -EINVAL with one line in @why.
  */
 int options_parse(struct options *o, int argc, char **argv, struct why *why);
+
+/** options_first_id() - of the peers: 0 is left out where it has no slot of its own. */
+uint32_t options_first_id(const struct options *o);
+
+/** options_peers_most() - as many as there are IDs for. */
+uint32_t options_peers_most(const struct options *o);
 
 /** options_help() - the help text; fits a screen. */
 const char *options_help(void);

@@ -71,7 +71,8 @@ static void take_newcomer(struct registrar *r, int sock)
 		refuse(r, sock, &c, strerror(-err));
 		return;
 	}
-	*seat_of(r, intent.id) = (struct seat){.client = c};
+	seat_of(r, intent.id)->client = c;
+	mailbox_joining(r->mailbox, intent.id, c.device);
 	adopt = (struct message){
 		.kind = MESSAGE_ADOPT,
 		.device = c.device,
@@ -177,20 +178,26 @@ static void take_message(struct registrar *r, const struct message *m)
 	case MESSAGE_OPENED:
 		intent = membership_opened(&r->membership, m->id);
 		log_join(r, &intent);
+		mailbox_present(r->mailbox, m->id);
+		r->changed = true;
 		change.kind = MESSAGE_JOINED;
 		tell_all(r, &change);
 		return;
 	case MESSAGE_REFUSED:
 		(void)membership_gone(&r->membership, m->id);
+		mailbox_absent(r->mailbox, m->id);
 		membership_refused(&r->membership);
 		refuse(r, m->sock, &seat_of(r, m->id)->client, "descriptors");
 		return;
 	case MESSAGE_GONE:
 		log_gone(r, m);
 		intent = membership_gone(&r->membership, m->id);
-		change.kind = MESSAGE_LEFT;
-		if (intent.kind == INTENT_LEAVE)
+		mailbox_absent(r->mailbox, m->id);
+		if (intent.kind == INTENT_LEAVE) {
+			r->changed = true;
+			change.kind = MESSAGE_LEFT;
 			tell_all(r, &change);
+		}
 		return;
 	case MESSAGE_REPORTED:
 		finish_report(r);
@@ -269,6 +276,76 @@ static void take_signals(struct registrar *r)
 		take_signal(r, info.ssi_signo);
 }
 
+/* ---- who wants to be told of joins and leaves, by a ring --------------------------------- */
+
+/* Rings of one turn: half of what the ring holds, so that the completion queue has room. */
+#define WATCH_BATCH REFUSALS_MAX
+
+static void ring_watcher(struct registrar *r, struct seat *seat);
+
+static void on_watcher_rung(struct op *op, int res, uint32_t flags)
+{
+	struct seat *seat = container_of(op, struct seat, watch);
+
+	(void)res; /* an eventfd that can't be rung is its owner's loss */
+	(void)flags;
+	if (!seat->watch_again)
+		return;
+	seat->watch_again = false;
+	ring_watcher(seat->registrar, seat);
+}
+
+/* By the ring, since a peer may have made its eventfd blocking, and full: then the kernel
+ * waits, not we, and only this one is not rung any more. */
+static void ring_watcher(struct registrar *r, struct seat *seat)
+{
+	static const uint64_t one = 1;
+	const struct famez_geometry *g = &r->mailbox->g;
+	uint32_t id = (uint32_t)(seat - r->seats) + r->first_id;
+	uint32_t vector = g->server_id == FAMEZ_NOBODY ? 0 : famez_vector_of(g, g->server_id);
+	struct io_uring_sqe *sqe;
+
+	if (seat->watch.in_kernel) {
+		/* It may have woken the peer already, which then missed what came since. */
+		seat->watch_again = true;
+		return;
+	}
+	seat->registrar = r;
+	sqe = ring_sqe(&r->ring);
+	io_uring_prep_write(sqe, bells_fd(r->bells, id, (uint16_t)vector), &one, sizeof(one), 0);
+	op_arm(&seat->watch, sqe, on_watcher_rung);
+}
+
+/* Once for all changes of a turn, which are in the memory by now. Who is not reached in this
+ * turn is in one of the next; a change meanwhile begins another round. */
+static void ring_watchers(struct registrar *r)
+{
+	unsigned rung = 0;
+
+	if (r->changed && r->mailbox->layout == LAYOUT_LANES)
+		r->watch_left = r->membership.peers_max;
+	r->changed = false;
+	for (; r->watch_left && rung < WATCH_BATCH; r->watch_left--) {
+		uint32_t at = r->watch_next;
+
+		r->watch_next = at + 1 < r->membership.peers_max ? at + 1 : 0;
+		if (!mailbox_watches(r->mailbox, at + r->first_id))
+			continue;
+		ring_watcher(r, &r->seats[at]);
+		rung++;
+	}
+}
+
+static void tell_of_loss(struct registrar *r)
+{
+	if (r->lost_told || !mailbox_lost(r->mailbox))
+		return;
+	r->lost_told = true;
+	log_event(mailbox_lost,
+		LOG_TEXT("hint", "the file was truncated, or has no room; membership and doorbells "
+				 "go on, messages to the server don't"));
+}
+
 static void on_settle(struct op *op, int res, uint32_t flags)
 {
 	(void)op;
@@ -332,6 +409,8 @@ static int turn(struct registrar *r)
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
 	accept_some(r);
+	ring_watchers(r);
+	tell_of_loss(r);
 	arm(r);
 	wakeup_sleep(&r->wakeup);
 	starved = starved || !room_for_an_event(r);
@@ -341,7 +420,7 @@ static int turn(struct registrar *r)
 		atomic_store(&r->starves, true);
 		asleep = !room_for_an_event(r);
 	} else {
-		asleep = !r->accepting && !messages_wait(r) &&
+		asleep = !r->accepting && !messages_wait(r) && !r->watch_left &&
 			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
@@ -350,12 +429,13 @@ static int turn(struct registrar *r)
 }
 
 int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
-	uint16_t workers_count, struct bells *bells, struct report *report)
+	uint16_t workers_count, struct bells *bells, struct mailbox *mailbox, struct report *report)
 {
 	int err;
 
 	*r = (struct registrar){
 		.bells = bells,
+		.mailbox = mailbox,
 		.report = report,
 		.workers_count = workers_count,
 		.first_id = first_id,

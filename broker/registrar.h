@@ -19,21 +19,26 @@
 #include "bells.h"
 #include "client.h"
 #include "listener.h"
+#include "mailbox.h"
 #include "membership.h"
 #include "op.h"
 #include "refusal.h"
 #include "report.h"
 #include "worker.h"
 
-/* What the log says of a member. */
+/* What belongs to an ID. */
 struct seat {
-	struct client client;
+	struct client client; /* its owner, for the log */
+	struct op watch;      /* the ring that tells it of joins and leaves; outlives its owner */
+	bool watch_again;     /* something changed while that was in the kernel */
+	struct registrar *registrar;
 };
 
 struct registrar {
 	struct io_uring ring;
 	struct membership membership;
 	struct bells *bells;
+	struct mailbox *mailbox;
 	struct report *report;
 	struct worker *workers;
 	uint16_t workers_count;
@@ -50,6 +55,9 @@ struct registrar {
 	struct __kernel_timespec pause_time, settle_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
+	uint32_t watch_next, watch_left; /* seats to look at for who is to be rung */
+	bool changed;                    /* in the directory, this turn */
+	bool lost_told;                  /* that the mailbox is lost */
 	bool report_wanted, rewind_wanted;
 	bool accepting; /* somebody may be waiting to be accepted */
 	bool stop;
@@ -57,12 +65,13 @@ struct registrar {
 
 /** registrar_init() - before the workers: they need its wakeup. Returns 0 or -errno. */
 int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
-	uint16_t workers_count, struct bells *bells, struct report *report);
+	uint16_t workers_count, struct bells *bells, struct mailbox *mailbox,
+	struct report *report);
 void registrar_destroy(struct registrar *r);
 
 /**
  * registrar_run() - serve until SIGTERM or SIGINT. Returns 0, or -errno of what ended
- * it. The workers go on until worker_finish().
+ * it. The workers go on until worker_stop().
  */
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
 	int signal_fd, const char *device_names);

@@ -21,9 +21,11 @@ int report_init(struct report *r, uint32_t ids_max, uint16_t vectors, uint16_t w
 	atomic_init(&r->busy, false);
 	r->notices = sys_calloc(workers, sizeof(*r->notices));
 	r->peers = sys_calloc(ids_max, sizeof(*r->peers));
-	if (!silent)
+	if (!silent) {
 		r->rung = sys_calloc(vectors, sizeof(*r->rung));
-	if (!r->notices || !r->peers || (!silent && !r->rung)) {
+		r->mail = sys_calloc(workers, sizeof(*r->mail));
+	}
+	if (!r->notices || !r->peers || (!silent && (!r->rung || !r->mail))) {
 		report_destroy(r);
 		return -ENOMEM;
 	}
@@ -32,9 +34,11 @@ int report_init(struct report *r, uint32_t ids_max, uint16_t vectors, uint16_t w
 
 void report_destroy(struct report *r)
 {
+	free(r->mail);
 	free(r->rung);
 	free(r->peers);
 	free(r->notices);
+	r->mail = NULL;
 	r->rung = NULL;
 	r->peers = NULL;
 	r->notices = NULL;
@@ -68,6 +72,39 @@ static void print_peer(uint32_t id, const struct report_peer *p)
 		LOG_NUMBER("held_back", p->held_back), LOG_TEXT("state", states[p->state]));
 }
 
+static void print_mail(const struct report *r)
+{
+	struct report_mail all = {0};
+
+	for (uint16_t w = 0; w < r->workers; w++) {
+		const struct report_mail *m = &r->mail[w];
+
+		all.received += m->received;
+		all.received_bytes += m->received_bytes;
+		all.sent += m->sent;
+		all.slots_received += m->slots_received;
+		all.slots_sent += m->slots_sent;
+		all.dropped += m->dropped;
+		all.stuck += m->stuck;
+		all.garbled += m->garbled;
+		all.ignored += m->ignored;
+		all.data += m->data;
+		all.group_messages += m->group_messages;
+		all.group_copies += m->group_copies;
+		all.memberships += m->memberships;
+		all.groups += m->groups;
+	}
+	log_event(report_mail, LOG_NUMBER("received", all.received),
+		LOG_NUMBER("received_bytes", all.received_bytes), LOG_NUMBER("sent", all.sent),
+		LOG_NUMBER("slots_received", all.slots_received),
+		LOG_NUMBER("slots_sent", all.slots_sent), LOG_NUMBER("dropped", all.dropped),
+		LOG_NUMBER("stuck", all.stuck), LOG_NUMBER("garbled", all.garbled),
+		LOG_NUMBER("ignored", all.ignored), LOG_NUMBER("data", all.data),
+		LOG_NUMBER("group_messages", all.group_messages),
+		LOG_NUMBER("group_copies", all.group_copies), LOG_NUMBER("groups", all.groups),
+		LOG_NUMBER("memberships", all.memberships));
+}
+
 void report_print(void *report)
 {
 	struct report *r = report;
@@ -92,6 +129,8 @@ void report_print(void *report)
 	for (uint32_t id = 0; id < r->ids_max; id++)
 		if (r->peers[id].filled)
 			print_peer(id, &r->peers[id]);
+	if (r->mail)
+		print_mail(r);
 	for (uint16_t v = 0; r->rung && v < r->vectors; v++)
 		if (r->rung[v])
 			log_event(report_vector, LOG_NUMBER("vector", v),

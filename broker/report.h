@@ -28,6 +28,21 @@ struct report_peer {
 	uint64_t sent;   /* notices */
 };
 
+/* What went through one worker's share of the server's inbox since start. */
+struct report_mail {
+	uint64_t received, received_bytes; /* messages in lanes */
+	uint64_t sent;                     /* ... to peers, passed on to groups included */
+	uint64_t slots_received, slots_sent;
+	uint64_t dropped; /* of what we had to say: no room */
+	uint64_t stuck;   /* how often our slot was left unread for too long */
+	uint64_t garbled; /* how often a lane made no sense */
+	uint64_t ignored; /* nothing was made of them */
+	uint64_t data;    /* that nobody asked for */
+	uint64_t group_messages, group_copies;
+	uint64_t memberships; /* now */
+	uint64_t groups;      /* that have members now; worker 0 counts those of all */
+};
+
 enum report_state {
 	REPORT_OPENING, /* its opening is being sent */
 	REPORT_CURRENT, /* knows everything */
@@ -48,6 +63,7 @@ struct report {
 	uint16_t workers;
 	uint64_t *notices;         /* by worker: sent since start */
 	struct report_peer *peers; /* by ID */
+	struct report_mail *mail;  /* by worker; NULL if silent */
 	uint64_t *rung;            /* by vector: of the server's own doorbells; NULL if silent */
 };
 

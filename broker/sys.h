@@ -41,6 +41,7 @@
 	X(chown)                                                                                   \
 	X(connect)                                                                                 \
 	X(eventfd)                                                                                 \
+	X(fallocate)                                                                               \
 	X(fcntl)                                                                                   \
 	X(flock)                                                                                   \
 	X(fork)                                                                                    \
@@ -50,6 +51,7 @@
 	X(ioctl)                                                                                   \
 	X(listen)                                                                                  \
 	X(memfd)                                                                                   \
+	X(mmap)                                                                                    \
 	X(open)                                                                                    \
 	X(pthread)                                                                                 \
 	X(readlink)                                                                                \
@@ -122,6 +124,11 @@ static inline int sys_eventfd(int flags)
 	return SYS_RESULT(eventfd, eventfd(0, flags));
 }
 
+static inline int sys_fallocate(int fd, int mode, off_t from, off_t bytes)
+{
+	return SYS_RESULT(fallocate, fallocate(fd, mode, from, bytes));
+}
+
 static inline int sys_fcntl(int fd, int command, long argument)
 {
 	return SYS_RESULT(fcntl, fcntl(fd, command, argument));
@@ -165,6 +172,20 @@ static inline int sys_listen(int fd, int backlog)
 static inline int sys_memfd(const char *name, unsigned flags)
 {
 	return SYS_RESULT(memfd, memfd_create(name, flags));
+}
+
+/* Shared, to read and write, and no memory reserved for what nobody writes. */
+static inline int sys_mmap(int fd, size_t bytes, void **at)
+{
+	void *mapped = MAP_FAILED;
+	int err = SYS_RESULT(mmap, (mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+					    MAP_SHARED | MAP_NORESERVE, fd, 0)) == MAP_FAILED
+					   ? -1
+					   : 0);
+
+	if (!err)
+		*at = mapped;
+	return err;
 }
 
 static inline int sys_open(const char *path, int flags, mode_t mode)

@@ -28,6 +28,9 @@
 #define RETRY_FIRST_NS 1000000u
 #define RETRY_LAST_NS  64000000u
 
+/* How long a turn may stay with messages to the server that come one after the other. */
+#define MAIL_ONLY_NS 150000u
+
 /* Between two looks at who has stalled. */
 #define STALL_LOOK_NS 250000000u
 
@@ -188,6 +191,10 @@ static void take_messages(struct worker *w)
 		case MESSAGE_JOINED:
 		case MESSAGE_LEFT:
 			roster_append(&w->roster, m.id, m.kind == MESSAGE_JOINED);
+			if (m.kind == MESSAGE_JOINED)
+				mail_joined(w, m.id);
+			else
+				mail_left(w, m.id);
 			changed = true;
 			break;
 		case MESSAGE_REWIND:
@@ -197,6 +204,7 @@ static void take_messages(struct worker *w)
 			for_each_peer(w, report_one);
 			w->shared->report->notices[w->nth] = w->notices;
 			own_bells_report(w);
+			mail_report(w);
 			worker_say(w, &reported);
 			break;
 		case MESSAGE_OPENED:
@@ -255,32 +263,59 @@ static int settle_chains(struct worker *w)
 	return err;
 }
 
+/* Who speaks to us and polls for the answer is answered without a system call, unless somebody
+ * else wants something; the kernel has its say after MAIL_ONLY_NS. */
+static bool take_mail(struct worker *w)
+{
+	bool busy = mail_turn(w);
+	uint64_t until;
+
+	if (busy || !w->mail.took)
+		return busy;
+	until = worker_now_ns() + MAIL_ONLY_NS;
+	while (!busy && nothing_ready(w) && message_queue_empty(&w->inbox) && mail_poll(w, until))
+		busy = mail_turn(w);
+	return busy;
+}
+
 static int turn(struct worker *w)
 {
-	bool asleep = false;
+	bool asleep = false, busy;
 	int err;
 
 	take_messages(w);
+	busy = take_mail(w);
 	tell_all(w);
 	arm_woken(w);
-	if (nothing_ready(w) && !w->chains) {
+	if (!busy && nothing_ready(w) && !w->chains) {
 		wakeup_sleep(&w->wakeup);
-		asleep = message_queue_empty(&w->inbox) && !atomic_load(&w->any_thread.stop);
+		asleep = message_queue_empty(&w->inbox) && !atomic_load(&w->any_thread.stop) &&
+			 mail_sleep(w);
 	}
 	err = ring_turn(&w->ring, asleep || w->chains ? 1 : 0);
 	wakeup_awake(&w->wakeup);
+	mail_awake(w);
 	return err ? err : settle_chains(w);
 }
 
-uint64_t worker_completions(uint32_t ids_max, uint16_t vectors)
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t workers)
 {
-	return 2 * (uint64_t)ids_max + vectors + 2 * (uint64_t)WORKER_SENDS + 3;
+	return 2 * (uint64_t)ids_max + vectors + 2 * (uint64_t)WORKER_SENDS + 3 +
+	       mail_operations(ids_max, workers);
+}
+
+unsigned worker_submissions(uint32_t ids_max, uint16_t workers)
+{
+	/* Twice the sends: a turn's other submissions find a place, too. And the doorbells of a
+	 * message to everybody leave at once. */
+	return 2 * WORKER_SENDS + mail_rings(ids_max, workers);
 }
 
 static int prepare(struct worker *w)
 {
 	const struct worker_shared *shared = w->shared;
-	uint64_t completions = worker_completions(shared->ids_max, shared->vectors);
+	uint64_t completions =
+		worker_completions(shared->ids_max, shared->vectors, shared->workers);
 	int err;
 
 	if (w->cpu >= 0) {
@@ -301,16 +336,20 @@ static int prepare(struct worker *w)
 	err = roster_init(&w->roster, shared->ids_max);
 	if (err)
 		goto undo_sends;
-	/* Twice the sends: a turn's other submissions find a place, too. */
-	err = ring_init(&w->ring, 2 * WORKER_SENDS,
+	err = ring_init(&w->ring, worker_submissions(shared->ids_max, shared->workers),
 		completions < UINT32_MAX ? (unsigned)completions : UINT32_MAX);
 	if (err)
 		goto undo_roster;
+	err = mail_open(w);
+	if (err)
+		goto undo_ring;
 	if (shared->server_id != ROSTER_NOBODY)
 		roster_append(&w->roster, shared->server_id, true);
 	own_bells_arm(w);
 	return 0;
 
+undo_ring:
+	ring_destroy(&w->ring);
 undo_roster:
 	roster_destroy(&w->roster);
 undo_sends:
@@ -355,6 +394,7 @@ static void *run(void *argument)
 	/* The kernel lets go of everything first, then it may be closed and freed. */
 	ring_destroy(&w->ring);
 	for_each_peer(w, close_one);
+	mail_close(w);
 	roster_destroy(&w->roster);
 	free(w->sends);
 	return NULL;
@@ -407,11 +447,15 @@ undo_inbox:
 	return err;
 }
 
-void worker_finish(struct worker *w)
+void worker_stop(struct worker *w)
 {
 	atomic_store(&w->any_thread.stop, true);
 	wakeup_force(&w->wakeup);
 	(void)pthread_join(w->thread, NULL);
+}
+
+void worker_finish(struct worker *w)
+{
 	close_on_their_way(&w->inbox);
 	close_on_their_way(&w->outbox);
 	wakeup_destroy(&w->wakeup);

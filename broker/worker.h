@@ -10,10 +10,11 @@
  * One turn:   take messages ──▶ fill the ring with sends that are due ──▶ enter the
  *             kernel once ──▶ hand every completion to its op.
  *
- * Sends never wait in the kernel (MSG_DONTWAIT), so all chains of a turn have settled
- * when it ends; between turns a peer has at most two operations there (`receive`, and
- * `writable` while its socket is full). Messages are taken only then: a chain was
- * built from the roster as it is, and is committed against the same.
+ * Messages to the server itself are taken in the same turn (mail.h), so many at most that
+ * they hold up nobody's notices. Sends never wait in the kernel (MSG_DONTWAIT), so all chains of a
+ * turn have settled when it ends; between turns a peer has at most two operations there (`receive`,
+ * and `writable` while its socket is full). Messages are taken only then: a chain was built from
+ * the roster as it is, and is committed against the same.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -27,6 +28,8 @@
 
 #include "bells.h"
 #include "client.h"
+#include "mail.h"
+#include "mailbox.h"
 #include "message.h"
 #include "op.h"
 #include "report.h"
@@ -127,6 +130,8 @@ struct own_bell {
 /* What all workers have in common; does not change while they run. */
 struct worker_shared {
 	const struct bells *bells;
+	const struct mailbox *mailbox;
+	struct mail_shared *mail;
 	int memory_fd;
 	uint32_t ids_max;
 	uint32_t server_id; /* ROSTER_NOBODY: silent */
@@ -157,6 +162,7 @@ struct worker {
 	unsigned sends_used;
 	unsigned chains;               /* under way */
 	LIST_HEAD(, account) accounts; /* of the processes of our devices */
+	struct mail mail;
 	struct op retry, stall, woken;
 	struct __kernel_timespec retry_time, stall_time;
 	uint64_t retry_ns; /* how long the next retry waits */
@@ -168,28 +174,35 @@ struct worker {
 	struct wakeup wakeup;
 	struct {
 		_Atomic int started; /* worker_start() waits: 1 not yet, else 0 or -errno */
-		_Atomic bool stop;   /* worker_finish() wants its end */
+		_Atomic bool stop;   /* worker_stop() wants its end */
 	} any_thread;
 };
 
 /**
  * worker_completions() - operations of one worker that may complete before it looks: two a
  * peer, each once; the server's vectors; the sends of a turn, and as many cancels; a
- * wake-up and two timeouts. (A poll for every message read, peer.c, may go beyond: what
- * does not fit the kernel keeps; io_uring_setup(2), IORING_FEAT_NODROP.)
+ * wake-up and two timeouts; and what its share of the mail has there. (A poll for every message
+ * read, peer.c, may go beyond: what does not fit the kernel keeps; io_uring_setup(2),
+ * IORING_FEAT_NODROP.)
  */
-uint64_t worker_completions(uint32_t ids_max, uint16_t vectors);
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t workers);
+
+/** worker_submissions() - that enter the kernel at once. */
+unsigned worker_submissions(uint32_t ids_max, uint16_t workers);
 
 /** worker_start() - make worker @nth and wait until it serves. Returns 0 or -errno. */
 int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared);
 
-/** worker_finish() - have it close its sockets and end, and wait for that. */
+/** worker_stop() - have it close its sockets and end, and wait for that. */
+void worker_stop(struct worker *w);
+
+/** worker_finish() - when all have stopped, since they wake each other: what is left of it. */
 void worker_finish(struct worker *w);
 
 /** worker_tell() - registrar only; the room must have been seen before. */
 void worker_tell(struct worker *w, const struct message *m);
 
-/* For peer.c and own_bell.c: */
+/* For peer.c, own_bell.c and mail.c: */
 
 /** worker_move() - to another list; PLACE_NOWHERE takes it out of all. */
 void worker_move(struct worker *w, struct peer *p, enum peer_place place);

@@ -86,6 +86,7 @@ step_format() {
 step_asan() {
 	build asan
 	unit_tests asan
+	many_tests 'asan lanes' build/asan/tests/lanes/lane_stress
 	local script
 	for script in start join sending; do
 		many_tests "asan faults $script" python3 "tests/faults/$script.py" --server build/asan/broker/famez-server-faults
@@ -97,15 +98,23 @@ step_asan() {
 step_tsan() {
 	build tsan
 	unit_tests tsan
+	many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
 	many_tests 'tsan blackbox' python3 tests/blackbox/run_all.py --server build/tsan/broker/famez-server --workers 2,4
+}
+
+step_model() {
+	many_tests 'model' tests/model/run.sh
 }
 
 step_release() {
 	build release
+	many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
+	many_tests 'release mutations' tests/mutations/run.sh build/release
 	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server --workers 1
 	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release --large
 	many_tests 'release vm' python3 tests/vm/run_all.py --server build/release/broker/famez-server \
 		--kit build/kit
+	many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
 	many_tests 'release install' tests/install/run.sh build/release
 }
 
@@ -116,7 +125,7 @@ step_clang() {
 	one_test 'clang-tidy: every source is clean' tests/tidy.sh build/fuzz
 }
 
-steps=(format asan tsan release clang)
+steps=(format model asan tsan release clang)
 case ${1-} in
 --list)
 	printf '%s\n' "${steps[@]}"
@@ -142,7 +151,7 @@ if ((${#missing[@]} > 0)); then
 fi
 for step in "${steps[@]}"; do
 	if ! declare -F "step_$step" >/dev/null; then
-		printf "run.sh: no step '%s'; there are: %s\n" "$step" 'format asan tsan release clang' >&2
+		printf "run.sh: no step '%s'; there are: %s\n" "$step" 'format model asan tsan release clang' >&2
 		exit 2
 	fi
 	log=$logs/$step.log

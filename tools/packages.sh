@@ -17,8 +17,8 @@ FAMEZ_BUILD_PACKAGES=(
 # What the tests need besides: QEMU and a guest to boot, clang for fuzzing, checkers.
 # shellcheck disable=SC2034
 FAMEZ_TEST_PACKAGES=(
-	python3 qemu-system-x86 busybox-static cpio xz-utils linux-image-amd64
-	clang llvm clang-format clang-tidy libclang-rt-dev shellcheck mandoc
+	python3 qemu-system-x86 busybox-static cpio xz-utils linux-image-amd64 linux-headers-amd64
+	clang llvm clang-format clang-tidy libclang-rt-dev shellcheck mandoc spin
 )
 
 # famez_packages_missing PACKAGE... - prints those that aren't installed, a line each.

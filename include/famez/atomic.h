@@ -19,6 +19,10 @@
 
 #ifdef __KERNEL__
 #include <linux/types.h>
+#ifndef UINT64_C /* the kernel has stdint's types, and not its macros */
+#define UINT32_C(value) value##U
+#define UINT64_C(value) value##ULL
+#endif
 #else
 #include <stdint.h>
 #endif

@@ -33,7 +33,8 @@ struct famez_inbox_reader {
 	uint32_t id;    /* whose inbox */
 	uint32_t shard; /* we serve senders whose ID modulo `shards` is this; 0 of 1: all */
 	uint32_t shards;
-	uint32_t sleep; /* number of the last sleep */
+	uint32_t sleep; /* number of the last sleep. Begins with what stands in the file, lest a
+			 * sender think that it has rung for this one already */
 	bool asleep;
 	struct famez_rx *last; /* in hand, a ring; last->next is whose turn it is. NULL: none */
 	uint32_t in_hand;
@@ -91,7 +92,7 @@ static inline void famez_inbox_drop(struct famez_inbox_reader *r, struct famez_r
 }
 
 /** famez_inbox_collect() - lanes whose bits are set come into hand. Returns how many came. */
-static inline unsigned famez_inbox_collect(struct famez_inbox_reader *r)
+FAMEZ_COLD unsigned famez_inbox_collect(struct famez_inbox_reader *r)
 {
 	uint64_t *words = famez_inbox_words(r);
 	unsigned came = 0;
@@ -130,7 +131,7 @@ static inline bool famez_inbox_look(struct famez_inbox_reader *r)
 }
 
 /* The lane after r->last was empty long enough. True: it is not, after all. */
-static inline bool famez_inbox_let_go(struct famez_inbox_reader *r)
+FAMEZ_COLD bool famez_inbox_let_go(struct famez_inbox_reader *r)
 {
 	struct famez_rx *rx = r->last->next;
 	uint64_t bit = UINT64_C(1) << (rx->sender % 64);
@@ -151,21 +152,22 @@ static inline bool famez_inbox_let_go(struct famez_inbox_reader *r)
 }
 
 /**
- * famez_inbox_next() - the next message of some lane in hand, taking turns. Looks at each lane
- * once at most. Call famez_inbox_collect() when it finds nothing, and now and then otherwise.
+ * famez_inbox_next() - the next message of some lane in hand, taking turns. Finds it if there is
+ * one in hand. Call famez_inbox_collect() when it finds nothing, and now and then otherwise.
  * Returns 1 with *m and *lane, until famez_inbox_release(); 0: nothing; -EBADMSG: *lane was
  * garbled and has been set right.
  */
 static inline int famez_inbox_next(
 	struct famez_inbox_reader *r, struct famez_seen *m, struct famez_rx **lane)
 {
-	for (uint32_t looks = r->in_hand; looks && r->last; looks--) {
+	/* One look more than lanes: the first may only find that a lane's turn is over. */
+	for (uint32_t looks = r->in_hand + 1; looks && r->last; looks--) {
 		struct famez_rx *rx = r->last->next;
 		int got;
 
 		if (r->turn < FAMEZ_TURN_MESSAGES) {
 			got = famez_rx_peek(rx, m);
-			if (got) {
+			if (__builtin_expect(got, 1)) {
 				rx->empty = 0;
 				r->turn++;
 				*lane = rx;
@@ -219,10 +221,13 @@ static inline bool famez_inbox_sleep(struct famez_inbox_reader *r)
 	for (uint32_t looks = r->in_hand; looks && r->last; looks--) {
 		struct famez_rx *rx = r->last->next;
 
-		if (famez_inbox_look(r))
+		if (famez_inbox_look(r)) {
 			more = true;
-		else if (++rx->empty >= FAMEZ_EMPTY_MAX && !famez_inbox_let_go(r))
-			continue;
+		} else if (++rx->empty >= FAMEZ_EMPTY_MAX) {
+			if (!famez_inbox_let_go(r))
+				continue;
+			more = true;
+		}
 		r->last = r->last->next;
 	}
 	if (famez_inbox_collect(r))

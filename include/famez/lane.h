@@ -51,6 +51,9 @@
 #define FAMEZ_S1_STORE famez_store_ordered
 #endif
 
+/* What happens so seldom that it should not stand in the way of what is done for each message. */
+#define FAMEZ_COLD static inline __attribute__((cold))
+
 /** Most records skipped, pads and strangers' ones, in one look. */
 #define FAMEZ_SKIPS_MAX 256u
 
@@ -72,7 +75,7 @@ struct famez_tx {
 	uint64_t first;    /* head word of the record at `begun` */
 	uint32_t claimed;  /* bytes of payload */
 	uint32_t to, from; /* generations */
-	uint32_t rung;     /* the sleep that we have rung for */
+	uint32_t rung;     /* the sleep that we have rung for; 0 again when `to` changes */
 	uint32_t sender;
 	uint64_t messages, payload_bytes, rings, full, garbled;
 };
@@ -98,10 +101,15 @@ static inline uint64_t famez_head_size(uint64_t word, uint64_t bytes, uint64_t a
 }
 
 /* Take over what the receiver has given back. False where it makes no sense: then it is as
- * full as it was, until the receiver has set it right. */
-static inline bool famez_tx_look(struct famez_tx *tx, uint64_t consumed)
+ * full as it was, until the receiver has set it right. For that it needs our `produced`, and a
+ * zero there: if somebody changed them, they are said again, since a full lane's sender has no
+ * other occasion. */
+FAMEZ_COLD bool famez_tx_look(struct famez_tx *tx, uint64_t consumed)
 {
+	if (famez_load_relaxed(&tx->lane->produced) != tx->begun)
+		famez_store_release(&tx->lane->produced, tx->begun);
 	if (tx->at - consumed > tx->bytes || (consumed & (FAMEZ_RECORD_ALIGN - 1))) {
+		famez_store_relaxed(famez_head_at(tx->data, tx->bytes, tx->begun), UINT64_C(0));
 		tx->garbled++;
 		return false;
 	}
@@ -152,7 +160,8 @@ static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct f
 	made.at = made.begun = at;
 	made.limit = consumed + made.bytes;
 	famez_store_relaxed(famez_head_at(made.data, made.bytes, at), UINT64_C(0));
-	famez_store_release(&lane->produced, at);
+	/* Ordered: before what we write into the room, as in famez_tx_room(). */
+	famez_store_ordered(&lane->produced, at);
 	*tx = made;
 }
 
@@ -163,7 +172,9 @@ static inline bool famez_tx_room(struct famez_tx *tx, uint64_t size)
 
 	if ((int64_t)(tx->limit - end) >= 0)
 		return true;
-	return famez_tx_look(tx, famez_load_acquire(&tx->lane->consumed)) &&
+	/* Ordered, which costs no more: what we write into the room comes after our last store of
+	 * `produced`; famez_rx_idle() relies on that. */
+	return famez_tx_look(tx, famez_load_ordered(&tx->lane->consumed)) &&
 	       (int64_t)(tx->limit - end) >= 0;
 }
 
@@ -380,15 +391,48 @@ static inline bool famez_rx_publish(struct famez_rx *rx)
 	return __atomic_exchange_n(&lane->waiting, 0u, __ATOMIC_SEQ_CST) != 0;
 }
 
-/* Go to where the sender says that it is: what lies between is lost. */
-static inline void famez_rx_resync(struct famez_rx *rx, uint64_t produced)
+/* Go to where the sender says that it is: what lies between is lost. Where it will write next
+ * must be a zero: or we would read what somebody left there, and come back here, for ever. The
+ * price is a batch that it publishes there at this very moment; we shall see that it is missing,
+ * and come again. */
+FAMEZ_COLD void famez_rx_resync(struct famez_rx *rx, uint64_t produced)
 {
+	uint64_t *head, word;
+
 	rx->garbled++;
 	rx->size = 0;
 	rx->at = produced & ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
 	rx->published = rx->at;
+	head = famez_head_at(rx->data, rx->bytes, rx->at);
+	word = famez_load_acquire(head);
+	if (word)
+		(void)__atomic_compare_exchange_n(
+			head, &word, UINT64_C(0), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	famez_store_relaxed(&rx->lane->garbled, rx->garbled);
 	famez_store_ordered(&rx->lane->consumed, rx->at);
+}
+
+/* Are we further from the sender than the lane is long, before it or behind? Then somebody left
+ * a round of records in the lane that has no end; we go to where the sender is. */
+FAMEZ_COLD bool famez_rx_astray(struct famez_rx *rx)
+{
+	uint64_t produced = famez_load_acquire(&rx->lane->produced);
+
+	if (rx->at - produced + rx->bytes <= 2 * rx->bytes)
+		return false;
+	famez_rx_resync(rx, produced);
+	return true;
+}
+
+/* Past what is no message for us. Here too the rule of the quarter holds, or pads and strangers'
+ * records could keep from a sender the room that it waits for. */
+static inline void famez_rx_skip(struct famez_rx *rx, uint64_t size)
+{
+	rx->at += size;
+	if (rx->at - rx->published < rx->bytes / 4 || famez_rx_astray(rx))
+		return;
+	famez_store_release(&rx->lane->consumed, rx->at);
+	rx->published = rx->at;
 }
 
 /**
@@ -405,18 +449,18 @@ static inline int famez_rx_peek(struct famez_rx *rx, struct famez_seen *m)
 		if (!word)
 			return 0;
 		size = famez_head_size(word, rx->bytes, rx->at);
-		if (!size) {
+		if (__builtin_expect(!size, 0)) {
 			famez_rx_resync(rx, famez_load_acquire(&rx->lane->produced));
 			return -EBADMSG;
 		}
-		if (word & FAMEZ_RECORD_PAD) {
-			rx->at += size;
+		if (__builtin_expect((word & FAMEZ_RECORD_PAD) != 0, 0)) {
+			famez_rx_skip(rx, size);
 			continue;
 		}
-		if ((uint32_t)(word >> 32) != rx->to) {
+		if (__builtin_expect((uint32_t)(word >> 32) != rx->to, 0)) {
 			rx->stale++;
 			famez_store_relaxed(&rx->lane->stale, rx->stale);
-			rx->at += size;
+			famez_rx_skip(rx, size);
 			continue;
 		}
 		more = famez_load_relaxed(head + 1);
@@ -437,7 +481,7 @@ static inline bool famez_rx_release(struct famez_rx *rx)
 	rx->at += rx->size;
 	rx->size = 0;
 	rx->messages++;
-	if (rx->at - rx->published < rx->bytes / 4)
+	if (rx->at - rx->published < rx->bytes / 4 || famez_rx_astray(rx))
 		return false;
 	/* A sender that waits is woken when half is free, not for every quarter. */
 	if (rx->at - rx->looked >= rx->bytes / 2)
@@ -478,17 +522,24 @@ static inline bool famez_rx_leads_here(const struct famez_rx *rx, uint64_t produ
 static inline unsigned famez_rx_idle(struct famez_rx *rx)
 {
 	unsigned found = famez_rx_publish(rx) ? FAMEZ_IDLE_RING : 0;
-	uint64_t produced = famez_load_acquire(&rx->lane->produced);
+	/* As famez_rx_resync() would take it, or a crooked position would never be where we are. */
+	const uint64_t straight = ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
+	uint64_t produced = famez_load_acquire(&rx->lane->produced) & straight;
 	/* Ordered after R1 and C1; and `produced` was read before: if that is ahead of us, S1
 	 * of what we have not read is visible. */
 	uint64_t word = famez_load_ordered(famez_head_at(rx->data, rx->bytes, rx->at));
 
-	if (word)
+	if (word) {
+		(void)famez_rx_astray(rx);
 		return found | FAMEZ_IDLE_MORE;
+	}
 	if (produced == rx->at)
 		return found;
 	if ((int64_t)(produced - rx->at) > 0 || !famez_rx_leads_here(rx, produced)) {
-		famez_rx_resync(rx, produced);
+		/* If the sender has said more since, all is well: it was between S1 and saying so,
+		 * and the walk may have met what it wrote there later, a round further. */
+		if ((famez_load_ordered(&rx->lane->produced) & straight) == produced)
+			famez_rx_resync(rx, produced);
 		found |= FAMEZ_IDLE_MORE;
 	}
 	return found;

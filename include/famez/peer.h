@@ -78,8 +78,10 @@ enum famez_event_kind {
 	/* with a mailbox only: */
 	FAMEZ_EVENT_MESSAGE, /* famez_peek() or famez_recv() has something; comes until it is taken
 			      */
-	FAMEZ_EVENT_ROOM,    /* the lane to `peer`, which was full, has room again */
-	FAMEZ_EVENT_UP,      /* the directory: `peer` is there, or has started anew */
+	FAMEZ_EVENT_ROOM,    /* the lane or slot to `peer` was full: try again. It has room, or the
+			      * peer is gone */
+	FAMEZ_EVENT_UP,      /* the directory: `peer` is there, or has started anew; or it has a
+			      * mailbox now, and had none */
 	FAMEZ_EVENT_DOWN,    /* the directory: `peer` is gone */
 	FAMEZ_EVENT_GARBLED, /* the lane from `peer` made no sense; what was in it is lost */
 };
@@ -154,9 +156,16 @@ int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector);
  * Nothing in that memory is trusted: whoever has it mapped can garble what we read, and
  * nothing else. A lane that was garbled is set right and told of (FAMEZ_EVENT_GARBLED).
  *
- * To wait, call famez_next() until it returns 0; then, and not before, famez_fd() becomes
- * readable when there is something. Somebody who scribbles on our part of the memory can
- * delay that by at most two seconds.
+ * To wait, call famez_next() until it returns 0 (again after each famez_recv()); then, and not
+ * before, famez_fd() becomes readable when there is something. Somebody who scribbles on our
+ * part of the memory can delay that by at most two seconds.
+ *
+ * Mail rings the vector that is the sender's ID where everybody has that many, else vector 0.
+ * A ring of such a vector is no FAMEZ_EVENT_DOORBELL if by the time that it is taken something
+ * has come of its sender's (any sender's, where all ring vector 0): a message, room in a lane
+ * that was full, a change in the directory. So a ring of one's own that meets with mail is
+ * lost on such a vector, and one for mail that was read before it arrived is told. Rings of all
+ * other vectors are told as without a mailbox.
  */
 
 /** What we show in the directory, and want to know of it. Zero every field you don't set. */
@@ -195,7 +204,7 @@ struct famez_message {
 	uint16_t origin; /* who says it: as `from`, or whom the server relays for. Not proven. */
 	uint16_t group;  /* GROUP */
 	uint8_t type;    /* enum famez_message_type */
-	uint8_t slot;    /* 1: it came by a v1 slot */
+	uint8_t slot;    /* 1: it came by a v1 slot; its type is LINK */
 	size_t bytes;
 	const void *payload; /* peeked: in the shared memory, and may change under your eyes.
 			      * Copy what matters before you judge it. 8-byte aligned. */
@@ -214,13 +223,16 @@ struct famez_to {
 
 /**
  * famez_send() - copy one message into the lane to a peer, publish it, and wake the peer if it
- * sleeps. To a peer that has no mailbox but a v1 slot the text goes by our slot: at most 383
- * bytes, no FAMEZ_MORE.
- * @timeout_ms: how long to wait for room: 0 not at all, negative for ever.
+ * sleeps. To a peer that has no mailbox but a v1 slot the text goes by our slot (or, spoofed, by
+ * origin's): 1 to 383 bytes, no FAMEZ_MORE.
+ * @timeout_ms: how long to wait for room: 0 not at all, negative for ever. Nothing is received
+ * meanwhile: two who only send to each other wait for each other. Once the server is gone
+ * nobody tells of a peer's death either.
  *
  * Returns 0, -EAGAIN (full, and not to be waited for; FAMEZ_EVENT_ROOM will come), -ETIMEDOUT,
  * -EMSGSIZE, -ENOTCONN (no such peer, or it left while we waited), -EOPNOTSUPP (the peer takes
- * no messages), -EINVAL (no mailbox; or an ID, type or flag that does not exist).
+ * no messages), -EINVAL (no mailbox; or an ID, type or flag that does not exist), -ENOMEM (the
+ * first message to a peer only).
  */
 int famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
 	unsigned flags, int timeout_ms);
@@ -237,13 +249,16 @@ int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsig
 
 /**
  * famez_flush() - publish what was sent with FAMEZ_MORE to this peer, and wake it if it sleeps.
- * Happens by itself once a quarter of a lane, or 64 KiB, is waiting. Returns 0 or -ENOTCONN.
+ * Happens by itself once a quarter of a lane, or 64 KiB, is waiting, and before
+ * famez_next() returns 0, or famez_send() or famez_recv() waits. Returns 0, -ENOTCONN, or
+ * -EINVAL (no mailbox).
  */
 int famez_flush(struct famez *f, uint16_t peer);
 
 /**
  * famez_peek() - the next message, read in place. Never blocks, never sleeps.
- * Returns 1 with *m, which holds until famez_release(); 0; -EINVAL (no mailbox).
+ * Returns 1 with *m, which holds until famez_release() and is returned again till then; 0;
+ * -EINVAL (no mailbox).
  */
 int famez_peek(struct famez *f, struct famez_message *m);
 
@@ -262,7 +277,8 @@ int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size
 /**
  * Groups, 1..4095: what one sends to a group the server passes on to all members but the
  * sender. Entering and leaving take effect in the order of what we send to the server.
- * Returns as famez_send() to the server; -ENOTCONN where the server is no peer.
+ * Returns as famez_send() to the server (entering and leaving don't wait); -ENOTCONN where the
+ * server is no peer, -EINVAL (no such group).
  */
 int famez_group_enter(struct famez *f, uint16_t group);
 int famez_group_exit(struct famez *f, uint16_t group);
@@ -287,7 +303,8 @@ struct famez_who {
 /** famez_who() - Returns 0, -ENOTCONN (not present), -EINVAL (no mailbox). */
 int famez_who(struct famez *f, uint16_t id, struct famez_who *who);
 
-/** famez_who_after() - walk those present in ascending order, as famez_peer_after(). */
+/** famez_who_after() - walk those present in ascending order, as famez_peer_after(). -1 also
+ * without a mailbox. */
 int famez_who_after(struct famez *f, int id);
 
 /** famez_who_named() - the ID of the first of that name, or of "server"; -ENOENT, -EINVAL. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * wire.h - the numbers of the ivshmem client-server protocol.
  *

@@ -80,7 +80,7 @@ def test_by_default_it_is_a_memfd_sealed_against_any_change_of_size():
 
 
 def test_all_peers_share_it_and_may_write():
-    with Broker() as broker:
+    with Broker("--silent") as broker:
         a, b = broker.join(), broker.join()
         assert fcntl.fcntl(a.memory, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
         with mmap.mmap(a.memory, MIB) as left, mmap.mmap(b.memory, MIB) as right:
@@ -106,8 +106,8 @@ def test_sizes_take_k_m_and_g():
             assert size_of(peer) == size, f"{text} made {size_of(peer)}"
 
 
-def test_the_default_size_is_64_megabytes():
-    with Broker(size=None) as broker:
+def test_the_default_size_of_a_memory_without_lanes_is_64_megabytes():
+    with Broker("--silent", size=None) as broker:
         assert size_of(broker.join()) == 64 * MIB
         assert int(broker.wait_event("start")["memory_bytes"]) == 64 * MIB
 

@@ -40,7 +40,8 @@ def test_help_fits_a_screen_and_names_every_option():
         for name in ("help", "version", "verbose", "foreground", "daemon", "pidfile", "socketpath",
                      "shm-name", "shm-path", "mailbox", "size", "vectors", "peers", "nClients",
                      "silent", "leaves", "device-names", "stall-timeout", "workers", "cpus",
-                     "socket-mode", "socket-owner", "logfile", "log-format", "check"):
+                     "socket-mode", "socket-owner", "logfile", "log-format", "check", "layout",
+                     "dialect", "personality"):
             assert f"--{name}" in out, f"--{name} is not in the help"
 
 
@@ -63,7 +64,8 @@ def test_what_is_no_option_is_refused():
 def test_a_missing_value_is_refused():
     for option in ("-S", "-l", "-n", "-M", "-m", "-p", "--peers", "--workers", "--logfile",
                    "--stall-timeout", "--cpus", "--leaves", "--log-format", "--socket-mode",
-                   "--socket-owner", "--device-names", "--nClients", "--mailbox"):
+                   "--socket-owner", "--device-names", "--nClients", "--mailbox", "--layout",
+                   "--dialect", "--personality"):
         wrong(option)
 
 
@@ -98,6 +100,9 @@ def test_cpus_are_a_list():
 def test_words_are_one_of_those_that_exist():
     wrong("--leaves", "sometimes", says="auto.*always.*never|always.*never")
     wrong("--log-format", "xml", says="text.*json|json.*text")
+    wrong("--layout", "rings", says="auto.*lanes.*slots.*plain")
+    wrong("--dialect", "swiss", says="fee.*famez")
+    wrong("--personality", "split", says="genz.*none")
 
 
 def test_a_socket_mode_is_octal_and_an_owner_exists():

@@ -15,8 +15,9 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = ["opening", "joins_and_leaves", "devices", "limits", "memory", "backpressure", "abuse",
-           "options", "lifecycle", "logs", "daemon", "control"]
+SCRIPTS = ["opening", "joins_and_leaves", "devices", "limits", "memory", "mailbox", "backpressure",
+           "abuse", "server_mail", "mailbox_page", "v1", "options", "lifecycle", "logs", "daemon",
+           "control"]
 
 
 def main():

@@ -16,8 +16,9 @@ import subprocess
 from programs import (HANG_SECONDS, Broker, Done, Live, LyingServer, OneAnswer, Skip, Terminal,
                       client, complains, folder, live_client, program, run, run_tests)
 
-COMMANDS = ["peers", "dump", "ring", "int", "watch", "wait", "await", "id", "memory", "peek",
-            "poke", "help", "?", "quit", "exit"]
+COMMANDS = ["peers", "ring", "int", "watch", "wait", "await", "id", "who", "send", "spoof", "link",
+            "ping", "rfc", "dump", "group", "serve", "bench", "memory", "peek", "poke", "help", "?",
+            "quit", "exit"]
 
 
 def succeeds(done, out=None):
@@ -42,7 +43,7 @@ def test_id_is_what_the_server_gave():
 
 
 def test_peers_lists_everyone_with_their_vectors_and_marks_us():
-    with Broker("--peers", "10", vectors=3) as broker:
+    with Broker("--peers", "10", "--layout", "plain", vectors=3) as broker:
         peers = [broker.join(), broker.join()]
         for name in ("peers", "dump"):
             lines = succeeds(client(broker, name)).lines
@@ -201,7 +202,8 @@ def test_await_waits_for_a_peer_that_comes_later():
 
 
 def test_what_is_poked_is_seen_by_another_client_and_peeked_from_it():
-    with Broker() as broker, live_client(broker) as one, live_client(broker) as two:
+    with (Broker("--layout", "plain") as broker, live_client(broker) as one,
+          live_client(broker) as two):
         peer = broker.join()
         with mmap.mmap(peer.memory, 1 << 20) as memory:
             assert one.ask("poke 4096 de AD beef 00 7e") == "wrote 6 bytes at 4096"
@@ -262,7 +264,7 @@ def test_wrong_words_are_wrong_usage_in_one_line():
                 ("wait 1 2", "usage: wait"), ("wait --timeout", "usage: wait"),
                 ("wait --timeout soon", "usage: wait"), ("wait --timeout -1", "usage: wait"),
                 ("wait --timeout nan", "usage: wait"), ("await", "usage: await"),
-                ("await x", "`x` is no peer"), ("await 1 2 3", "usage: await"),
+                ("await 1x", "`1x` is no peer"), ("await 1 2 3", "usage: await"),
                 ("watch 3", "usage: watch"), ("watch --count", "usage: watch"),
                 ("watch --count x", "usage: watch"), ("watch --for", "usage: watch"),
                 ("id 1", "usage: id"), ("peers 1", "usage: peers"), ("memory 1", "usage: memory"),
@@ -333,7 +335,7 @@ def test_output_that_cannot_be_written_is_a_failure():
 
 
 def test_json_is_one_object_a_line_for_every_command():
-    with Broker("--peers", "10") as broker:
+    with Broker("--peers", "10", "--layout", "plain") as broker:
         peer = broker.join()
         script = f"""
             id; peers; memory
@@ -643,7 +645,7 @@ def test_the_prompt_shows_events_above_the_line_being_typed():
 
 
 def test_the_prompt_completes_commands_and_peers():
-    with Broker("--peers", "100") as broker:
+    with Broker("--peers", "100", "--layout", "plain", size="1M") as broker:
         peer = broker.join()
         with Terminal(broker) as terminal:
             terminal.prompt()

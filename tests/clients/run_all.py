@@ -17,7 +17,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = ["client", "stress"]
+SCRIPTS = ["client", "messages", "stress"]
 LARGE = ["large", "quickstart"]
 
 

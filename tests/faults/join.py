@@ -31,7 +31,7 @@ def come(broker, refused):
 def one_fabric(plan, *options):
     """Some clients come; one leaves, one comes. Returns how many were refused."""
     refused = []
-    with faulty(plan, "--peers", "8", *options, vectors=VECTORS, size="64K") as broker:
+    with faulty(plan, "--peers", "8", *options, vectors=VECTORS, size="1M") as broker:
         members = []
         for _ in range(CLIENTS):
             members += come(broker, refused)

@@ -88,7 +88,7 @@ def attempt(plan, *options):
                 tempfile.TemporaryFile("w+") as stderr:
             box.bind(os.path.join(folder, "notify"))
             before = set(os.listdir("/dev/shm"))
-            command = [settings.server, "-F", "-S", os.path.join(folder, "sock"), "-l", "64K",
+            command = [settings.server, "-F", "-S", os.path.join(folder, "sock"), "-l", "1M",
                        "-n", "2", "--peers", "4", "--workers", str(workers()),
                        *(o.format(dir=folder) for o in options)]
             env = dict(os.environ, FAMEZ_FAULT=plan, NOTIFY_SOCKET=os.path.join(folder, "notify"))

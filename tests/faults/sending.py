@@ -36,7 +36,7 @@ def storm(broker, device=False):
 
 
 def fabric_with(plan, *options):
-    return faulty(plan, "--peers", "16", *options, vectors=VECTORS, size="64K")
+    return faulty(plan, "--peers", "16", *options, vectors=VECTORS, size="2M")
 
 
 def test_the_server_under_test_takes_plans():

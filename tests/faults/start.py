@@ -6,7 +6,9 @@ Each time the server either starts all the same, or ends with status 1, 3 or 4 a
 line that says what was wrong; it never crashes or hangs, and leaves nothing behind.
 """
 
+import contextlib
 import os
+import struct
 
 from plan import attempt, each_start, fabric, judge, only_with_faults
 
@@ -86,6 +88,38 @@ def test_memory_file():
     must_fail("open", "ENOSPC", *options, unsure={"box"})
     must_fail("ftruncate", "ENOSPC", *options)
     may_fail("fstat", "EIO", *options)
+
+
+@contextlib.contextmanager
+def left_by_an_earlier_server():
+    """A named object with FAME-Z's header, and rubbish behind it."""
+    path = "/dev/shm/" + SHM
+    with open(path, "wb") as f:
+        f.write(struct.pack("<5Q", 512, 128, 14, 16, 15).ljust(1 << 20, b"\xee"))
+    try:
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def test_mapping_the_memory():
+    must_fail("mmap", "ENOMEM")
+    clean = attempt("mmap:1:ENOMEM", "--layout", "plain")
+    assert clean.ready, "what is left alone need not be mapped"
+
+
+def test_emptying_an_existing_memory():
+    with left_by_an_earlier_server():
+        must_fail("fallocate", "EIO", "-M", SHM)
+        must_fail("fcntl", "EACCES", "-M", SHM)
+
+
+def test_emptying_an_existing_memory_where_no_holes_can_be_punched():
+    with left_by_an_earlier_server() as path:
+        judge("fallocate:1:EOPNOTSUPP", attempt("fallocate:1:EOPNOTSUPP", "-M", SHM))
+        with open(path, "rb") as f:
+            # Six IDs with lanes of 16 KiB end at 596 KiB.
+            assert b"\xee" not in f.read(590 << 10)
 
 
 def test_memory_in_a_folder():

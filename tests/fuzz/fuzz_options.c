@@ -15,9 +15,11 @@ enum { ARGUMENTS_MAX = 32 };
 static void check_taken(const struct options *o)
 {
 	assert(o->vectors >= 1 && o->vectors <= 2048);
-	assert(o->peers <= 65536);
-	assert(o->memory_asked >= 1 && o->memory_bytes >= o->memory_asked);
-	assert(o->memory_bytes >= MEMORY_BYTES_MIN && o->memory_bytes <= MEMORY_BYTES_MAX);
+	assert(o->peers <= options_peers_most(o));
+	assert(!(o->silent && o->layout == WANT_AUTO));
+	assert(o->memory_bytes >= o->memory_asked && !o->memory_bytes == !o->memory_asked);
+	assert(!o->memory_bytes || o->memory_bytes >= MEMORY_BYTES_MIN);
+	assert(o->memory_bytes <= MEMORY_BYTES_MAX);
 	assert((o->memory_bytes & (o->memory_bytes - 1)) == 0);
 	assert(o->memory == MEMORY_SEALED || (o->memory_name && *o->memory_name));
 	assert(o->socket_mode >= -1 && o->socket_mode <= 0777);

@@ -18,9 +18,15 @@ place=$(mktemp -d "${TMPDIR:-/tmp}/famez-test.XXXXXX")
 prefix=$place/prefix
 package=$place/package
 broker=''
+talkers=()
 passed=0 failed=0 skipped=0
 
 clean_up() {
+	local talker
+	for talker in "${talkers[@]}"; do
+		kill "$talker" 2>/dev/null
+		wait "$talker" 2>/dev/null
+	done
 	if [[ -n $broker ]]; then
 		kill "$broker" 2>/dev/null
 		wait "$broker" 2>/dev/null
@@ -92,7 +98,8 @@ install_as_package() {
 everything_is_there() {
 	local file
 	for file in 'sbin/famez-server' 'bin/famez-client' 'bin/famez-stress' 'include/famez/peer.h' \
-		'include/famez/wire.h' 'lib*/libfamez.a' 'lib*/libfamez.so' 'lib*/libfamez.so.0' \
+		'include/famez/wire.h' 'include/famez/atomic.h' 'include/famez/mailbox.h' \
+		'include/famez/lane.h' 'include/famez/inbox.h' 'lib*/libfamez.a' 'lib*/libfamez.so' 'lib*/libfamez.so.0' \
 		'lib*/pkgconfig/famez.pc' 'share/man/man1/famez-client.1' \
 		'share/man/man1/famez-stress.1' 'share/man/man3/*.3' 'share/man/man8/famez-server.8' \
 		'lib*/systemd/system/famez-server.service'; do
@@ -145,13 +152,13 @@ flags() {
 	PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$(dirname "$(in_prefix famez.pc)") pkg-config "$@" famez
 }
 
-# built_with COMPILER OUTPUT FLAG... - member.c and nothing but these flags.
+# built_with COMPILER SOURCE OUTPUT FLAG... - this file and nothing but these flags.
 built_with() {
-	local compiler=$1 output=$2 sanitize
-	shift 2
+	local compiler=$1 source=$2 output=$3 sanitize
+	shift 3
 	sanitize=$(cached FAMEZ_SANITIZE)
 	"$compiler" -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror \
-		${sanitize:+"-fsanitize=$sanitize"} -o "$output" "$here/member.c" "$@"
+		${sanitize:+"-fsanitize=$sanitize"} -o "$output" "$source" "$@"
 }
 
 compiler() {
@@ -160,25 +167,36 @@ compiler() {
 	printf '%s' "${chosen:-cc}"
 }
 
+# shared_is_linked SOURCE OUTPUT
 # shellcheck disable=SC2046 # flags are words
 shared_is_linked() {
-	built_with "$(compiler)" "$place/member-shared" $(flags --cflags --libs) &&
-		objdump -p "$place/member-shared" | grep -q 'NEEDED.*libfamez.so.0'
+	built_with "$(compiler)" "$1" "$2" $(flags --cflags --libs) &&
+		objdump -p "$2" | grep -q 'NEEDED.*libfamez.so.0'
 }
 
+# static_is_linked SOURCE OUTPUT
 # shellcheck disable=SC2046
 static_is_linked() {
 	# As one does who wants this one library in the program: the linker is told so by name.
-	built_with "$(compiler)" "$place/member-static" $(flags --cflags) \
+	built_with "$(compiler)" "$1" "$2" $(flags --cflags) \
 		-Wl,-Bstatic $(flags --static --libs) -Wl,-Bdynamic &&
-		! objdump -p "$place/member-static" | grep -q 'NEEDED.*libfamez'
+		! objdump -p "$2" | grep -q 'NEEDED.*libfamez'
+}
+
+example_is_short() {
+	(($(wc -l <"$root/docs/example.c") <= 40))
 }
 
 headers_are_cxx() {
 	# shellcheck disable=SC2046
-	printf '#include <famez/peer.h>\n#include <famez/wire.h>\nint main() { return 0; }\n' |
+	printf '#include <famez/%s.h>\n' peer wire |
 		"$(cached CMAKE_CXX_COMPILER)" -std=c++11 -Wall -Wextra -Wpedantic -Werror $(flags --cflags) \
-			-x c++ -fsyntax-only -
+			-x c++ -fsyntax-only - || return 1
+	# What C says with {0} is right in C++ too, though not to everybody's liking.
+	# shellcheck disable=SC2046
+	printf '#include <famez/%s.h>\n' atomic mailbox lane inbox |
+		"$(cached CMAKE_CXX_COMPILER)" -std=c++11 -Wall -Wextra -Wpedantic -Werror \
+			-Wno-missing-field-initializers $(flags --cflags) -x c++ -fsyntax-only -
 }
 
 only_its_own_names_are_exported() {
@@ -191,7 +209,7 @@ only_its_own_names_are_exported() {
 start_broker() {
 	local line
 	mkfifo "$place/said" || return 1
-	"$(in_prefix famez-server)" -F -S "$place/sock" -l 2M -n 3 >"$place/said" 2>&1 &
+	"$(in_prefix famez-server)" -F -S "$place/sock" -l 2M -n 3 --peers 10 >"$place/said" 2>&1 &
 	broker=$!
 	exec {said}<"$place/said"
 	while IFS= read -r -t 60 -u "$said" line; do
@@ -212,6 +230,38 @@ shared_joins() {
 
 static_joins() {
 	"$place/member-static" "$place/sock" | grep -Eq '^[0-9]+ 2$'
+}
+
+# heard LINE - the first example prints this next.
+heard() {
+	local line
+	IFS= read -r -t 60 -u "$ears" line
+	[[ $line == "$1" ]] || {
+		echo "heard '$line' instead of '$1'"
+		return 1
+	}
+}
+
+# One with the shared library, one with the static one. The first sends itself a message, to say
+# that it is there.
+examples_talk() {
+	mkfifo "$place/heard" || return 1
+	LD_LIBRARY_PATH=$(dirname "$(in_prefix libfamez.so.0)") \
+		"$place/example-shared" "$place/sock" alice alice ready >"$place/heard" &
+	talkers+=($!)
+	exec {ears}<"$place/heard"
+	heard 'alice: ready' || return 1
+	"$place/example-static" "$place/sock" bob alice 'hello, there' &
+	talkers+=($!)
+	heard 'bob: hello, there'
+}
+
+examples_end_with_the_broker() {
+	local talker
+	for talker in "${talkers[@]}"; do
+		wait "$talker" || return 1
+	done
+	talkers=()
 }
 
 client_joins() {
@@ -270,8 +320,15 @@ while IFS= read -r page; do
 		skip "$name" 'neither mandoc nor man here'
 	fi
 done < <(find "$prefix" -path '*/man/man*/*' -type f | sort)
-check 'a program links with the shared library by pkg-config alone' shared_is_linked
-check 'a program links with the static library by pkg-config alone' static_is_linked
+check 'a program links with the shared library by pkg-config alone' \
+	shared_is_linked "$here/member.c" "$place/member-shared"
+check 'a program links with the static library by pkg-config alone' \
+	static_is_linked "$here/member.c" "$place/member-static"
+check 'the example is at most 40 lines' example_is_short
+check 'the example links with the shared library' \
+	shared_is_linked "$root/docs/example.c" "$place/example-shared"
+check 'the example links with the static library' \
+	static_is_linked "$root/docs/example.c" "$place/example-static"
 check 'the headers are C++ as well' headers_are_cxx
 check 'the shared library exports only famez_ names' only_its_own_names_are_exported
 check 'the installed broker starts' start_broker
@@ -279,7 +336,9 @@ check 'the program with the shared library joins it, and hears its own ring' sha
 check 'the program with the static library joins it, and hears its own ring' static_joins
 check 'the installed client joins it' client_joins
 check 'the installed stress tool joins it' stress_joins
+check 'one example hears what the other sends' examples_talk
 check 'the installed broker ends cleanly' broker_ends
+check 'the examples end with it' examples_end_with_the_broker
 if command -v systemd-analyze >/dev/null; then
 	check 'systemd finds no fault with the unit' unit_is_right
 else

@@ -168,13 +168,15 @@ class Log:
 
 
 class Report:
-    """What SIGUSR1 printed: .totals, .peers (by id), .vectors (by vector)."""
+    """What SIGUSR1 printed: .totals, .peers (by id), .vectors (by vector), .mail."""
 
     def __init__(self, entries):
         self.totals = next(e for e in entries if e["event"] == "report")
         self.peers = {int(e["id"]): e for e in entries if e["event"] == "report-peer"}
         self.vectors = {int(e["vector"]): int(e["rung"]) for e in entries
                         if e["event"] == "report-vector"}
+        self.mail = {k: int(v) for e in entries if e["event"] == "report-mail"
+                     for k, v in e.items() if v.isdigit()}
 
     def __getitem__(self, name):
         return int(self.totals[name])
@@ -198,7 +200,8 @@ class Broker:
 
     options    further command line options
     vectors    passed as -n; None leaves the option out
-    size       passed as -l; None leaves the option out
+    size       passed as -l; None leaves the option out. Default: 1M, where lanes between as many
+               peers as --peers says would fit, or where it says nothing
     binary     the executable; default: what --server named
     bare       nothing but `options` is passed (and no socket path: see `path`)
     stderr     an open descriptor to write the log to; default: a pipe we collect
@@ -206,7 +209,9 @@ class Broker:
     limits     {resource: (soft, hard)} set before exec
     """
 
-    def __init__(self, *options, vectors=4, size="1M", verbose=1, workers=None, binary=None,
+    PEERS_IN_1M = 13
+
+    def __init__(self, *options, vectors=4, size="", verbose=1, workers=None, binary=None,
                  bare=False, start=True, directory=None, path=None, stderr=None, user=None,
                  limits=None, env=None, pass_fds=(), notify=True, argv0=None, ready=True):
         self.vectors = vectors
@@ -230,6 +235,10 @@ class Broker:
         self.notify = notify and not settings.naive
         self.argv0 = argv0
         command = [self.binary]
+        if size == "":
+            peers = next((options[i + 1] for i, option in enumerate(options)
+                          if option in ("--peers", "--nClients")), 0)
+            size = "1M" if settings.naive or int(peers) <= self.PEERS_IN_1M else None
         if not bare:
             command += ["-F", "-S", self.path]
             if size is not None:

@@ -1,5 +1,8 @@
-# libfamez against a scripted server.
-add_executable(test_libfamez test_libfamez.c)
-target_include_directories(test_libfamez PRIVATE ${PROJECT_SOURCE_DIR}/tools/libfamez)
-target_link_libraries(test_libfamez PRIVATE famez::famez PkgConfig::CMOCKA)
-add_test(NAME unit.libfamez COMMAND test_libfamez)
+# libfamez against a scripted server, without a broker.
+foreach(name libfamez mail mail_threads)
+  add_executable(test_${name} test_${name}.c)
+  target_include_directories(test_${name} PRIVATE
+    ${PROJECT_SOURCE_DIR}/tools/libfamez ${PROJECT_SOURCE_DIR}/tests/support)
+  target_link_libraries(test_${name} PRIVATE famez_inside PkgConfig::CMOCKA Threads::Threads)
+  add_test(NAME unit.${name} COMMAND test_${name})
+endforeach()

@@ -204,6 +204,163 @@ static void the_default_is_met_where_it_fits(void **state)
 	assert_int_equal(b.peers, 1000);
 }
 
+/* ---- the shared memory ------------------------------------------------------------------ */
+
+/* The mailbox of these options with so many peers, in a memory of @bytes. */
+static struct budget mailbox_of(const struct options *o, uint32_t peers, uint64_t bytes)
+{
+	struct budget b;
+	struct why why = {""};
+
+	budget_of(&b, o, peers, 1);
+	if (budget_mailbox(&b, o, bytes, &why) != 0)
+		fail_msg("%s", why.text);
+	assert_int_equal(b.shared_bytes, bytes);
+	return b;
+}
+
+static struct budget fits(const char *a, const char *b, const char *c, const char *d)
+{
+	struct options o = options_of(a, b, c, d);
+	struct budget budget;
+	struct why why = {""};
+
+	if (budget_fit(&budget, &o, 1, &why) != 0)
+		fail_msg("%s", why.text);
+	return budget;
+}
+
+static void refuses(const struct options *o, uint32_t peers, uint64_t bytes, const char *word)
+{
+	struct budget b;
+	struct why why = {""};
+
+	budget_of(&b, o, peers, 1);
+	assert_int_equal(budget_mailbox(&b, o, bytes, &why), -EFBIG);
+	if (!strstr(why.text, word))
+		fail_msg("\"%s\" says nothing of %s", why.text, word);
+	assert_null(strchr(why.text, '\n'));
+}
+
+static void without_a_size_there_are_lanes_of_64_kib(void **state)
+{
+	struct budget b = fits("--peers", "8", NULL, NULL);
+
+	(void)state;
+	assert_int_equal(b.layout, LAYOUT_LANES);
+	assert_int_equal(b.lane_bytes, 65536);
+	assert_int_equal(b.shared_bytes, 8u << 20); /* 10 x 10 x 64 KiB is 6.25 MiB */
+}
+
+static void many_peers_have_the_smallest_file_that_has_lanes(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget b = fits("--peers", "300", "-n", "1");
+
+	(void)state;
+	/* 302 x 302 x 64 KiB is 5.6 GiB, and at 4 KiB it is 373 MiB with all else. */
+	assert_int_equal(b.shared_bytes, 512u << 20);
+	assert_int_equal(b.lane_bytes, 4096);
+	/* What is left over in a power of two makes larger lanes. */
+	assert_int_equal(mailbox_of(&o, 1000, UINT64_C(8) << 30).lane_bytes, 8192);
+}
+
+static void the_size_follows_the_peers_that_the_limits_leave(void **state)
+{
+	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct budget b, whole;
+	struct why why = {""};
+
+	(void)state;
+	if (geteuid() == 0) {
+		assert_int_equal(setgid(65534), 0);
+		assert_int_equal(setuid(65534), 0);
+	}
+	set_limit(300, 300);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_true(b.peers < 100);
+	whole = mailbox_of(&o, b.peers, b.shared_bytes);
+	assert_int_equal(whole.layout, LAYOUT_LANES);
+	assert_int_equal(whole.lane_bytes, 65536);
+	assert_true(famez_geometry_needs(b.peers + 2, 65536) > b.shared_bytes / 2);
+}
+
+static void a_silent_server_lays_nothing_out_in_64_mib(void **state)
+{
+	struct budget b = fits("--silent", NULL, NULL, NULL);
+
+	(void)state;
+	assert_int_equal(b.layout, LAYOUT_PLAIN);
+	assert_int_equal(b.lane_bytes, 0);
+	assert_int_equal(b.shared_bytes, 64u << 20);
+}
+
+static void a_silent_server_that_is_told_to_lays_out_lanes_and_no_id_0(void **state)
+{
+	struct budget b = fits("--silent", "--layout", "lanes", "--peers=4");
+
+	(void)state;
+	assert_int_equal(b.layout, LAYOUT_LANES);
+	assert_int_equal(b.first_id, 1);
+	assert_int_equal(b.ids_max, 6);
+	assert_int_equal(b.server_id, ROSTER_NOBODY);
+}
+
+static void size_and_peers_that_do_not_go_together_are_refused_with_what_would_do(void **state)
+{
+	struct options o = options_of("--peers", "100", "-l", "1M");
+
+	(void)state;
+	refuses(&o, 100, 1u << 20, "-l 64M");
+	refuses(&o, 100, 1u << 20, "--peers 13");
+	/* And both are true. */
+	assert_int_equal(mailbox_of(&o, 100, 64u << 20).layout, LAYOUT_LANES);
+	refuses(&o, 100, 32u << 20, "lanes");
+	assert_int_equal(mailbox_of(&o, 13, 1u << 20).layout, LAYOUT_LANES);
+	refuses(&o, 14, 1u << 20, "lanes");
+}
+
+static void a_size_alone_that_is_too_small_leaves_slots_or_nothing(void **state)
+{
+	struct options o = options_of("-l", "1M", NULL, NULL);
+	struct budget b = mailbox_of(&o, 1000, 1u << 20);
+	char advice[64];
+
+	(void)state;
+	assert_int_equal(b.layout, LAYOUT_SLOTS);
+	assert_int_equal(b.lane_bytes, 0);
+	budget_advice(&b, advice, sizeof(advice));
+	assert_string_equal(advice, "-l 8G, or --peers 13");
+	assert_int_equal(mailbox_of(&o, 1000, 64u << 10).layout, LAYOUT_PLAIN);
+}
+
+static void peers_alone_that_are_too_many_for_any_lanes_have_slots(void **state)
+{
+	struct options o = options_of("--peers", "30000", "-n", "1");
+	struct budget b = mailbox_of(&o, 30000, 64u << 20);
+	char advice[64];
+
+	(void)state;
+	assert_int_equal(b.layout, LAYOUT_SLOTS);
+	budget_advice(&b, advice, sizeof(advice));
+	assert_non_null(strstr(advice, "at most --peers 160"));
+}
+
+static void lanes_that_were_asked_for_are_not_given_up(void **state)
+{
+	struct options lanes = options_of("--layout", "lanes", NULL, NULL);
+	struct options slots = options_of("--layout", "slots", NULL, NULL);
+
+	(void)state;
+	refuses(&lanes, 1000, 1u << 20, "-l 8G");
+	refuses(&lanes, 30000, 64u << 20, "--peers 160");
+	refuses(&slots, 1000, 256u << 10, "-l 512K");
+	refuses(&slots, 1000, 256u << 10, "--peers 510");
+	assert_int_equal(mailbox_of(&slots, 510, 256u << 10).layout, LAYOUT_SLOTS);
+	refuses(&slots, 511, 256u << 10, "slots");
+	assert_int_equal(mailbox_of(&slots, 8, 64u << 20).layout, LAYOUT_SLOTS);
+}
+
 static void not_even_one_peer_is_a_refusal(void **state)
 {
 	struct options o = options_of("-n", "2048", NULL, NULL);
@@ -236,6 +393,15 @@ int main(int argc, char **argv)
 		T(as_many_as_fit_are_taken_where_none_were_asked_for),
 		T(the_default_is_met_where_it_fits),
 		T(not_even_one_peer_is_a_refusal),
+		T(without_a_size_there_are_lanes_of_64_kib),
+		T(many_peers_have_the_smallest_file_that_has_lanes),
+		T(the_size_follows_the_peers_that_the_limits_leave),
+		T(a_silent_server_lays_nothing_out_in_64_mib),
+		T(a_silent_server_that_is_told_to_lays_out_lanes_and_no_id_0),
+		T(size_and_peers_that_do_not_go_together_are_refused_with_what_would_do),
+		T(a_size_alone_that_is_too_small_leaves_slots_or_nothing),
+		T(peers_alone_that_are_too_many_for_any_lanes_have_slots),
+		T(lanes_that_were_asked_for_are_not_given_up),
 	};
 
 	return unit_run(argc, argv, tests, UNIT_COUNT(tests));

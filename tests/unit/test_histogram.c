@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_histogram.c - famez-stress's histogram: three significant digits at any
+ * test_histogram.c - the tools' histogram: three significant digits at any
  * size, quantiles against a sorted list, and merging as if it had been one.
  */
 #include "unit.h"

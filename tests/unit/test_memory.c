@@ -76,7 +76,7 @@ static void the_default_can_neither_shrink_nor_grow_nor_lose_its_seals(void **st
 	struct why why;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_SEALED, NULL, 65536, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_SEALED, NULL, 65536, 65536, &why), 0);
 	assert_int_equal(size_of(m.fd), 65536);
 	assert_int_equal(m.bytes, 65536);
 	assert_int_equal(fcntl(m.fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
@@ -93,7 +93,9 @@ static void memory_is_sparse(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_SEALED, NULL, UINT64_C(1) << 36, &why), 0);
+	assert_int_equal(
+		memory_open(&m, MEMORY_SEALED, NULL, UINT64_C(1) << 36, UINT64_C(1) << 36, &why),
+		0);
 	assert_int_equal(fstat(m.fd, &st), 0);
 	assert_int_equal(st.st_size, UINT64_C(1) << 36);
 	assert_int_equal(st.st_blocks, 0);
@@ -107,7 +109,7 @@ static void a_named_object_is_made_and_removed(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_SHM, shm_name, 8192, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_SHM, shm_name, 8192, 8192, &why), 0);
 	fd = shm_open(shm_name, O_RDWR | O_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(size_of(fd), 8192);
@@ -127,7 +129,7 @@ static void an_existing_object_is_reused_with_its_content_and_stays(void **state
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, 16384), 0);
 	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
-	assert_int_equal(memory_open(&m, MEMORY_SHM, shm_name, 8192, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_SHM, shm_name, 8192, 8192, &why), 0);
 	assert_int_equal(m.bytes, 16384);
 	assert_int_equal(size_of(m.fd), 16384);
 	byte = 0;
@@ -146,7 +148,7 @@ static void an_existing_file_is_reused_and_never_truncated(void **state)
 
 	(void)state;
 	make_file(65536, 0600);
-	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 4096, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 4096, 4096, &why), 0);
 	assert_int_equal(m.bytes, 65536);
 	assert_int_equal(size_of(m.fd), 65536);
 	memory_close(&m);
@@ -160,7 +162,7 @@ static void refuses(off_t bytes, const char *word)
 	struct stat st;
 
 	make_file(bytes, 0600);
-	assert_true(memory_open(&m, MEMORY_PATH, file, 8192, &why) < 0);
+	assert_true(memory_open(&m, MEMORY_PATH, file, 8192, 8192, &why) < 0);
 	if (!strstr(why.text, file))
 		fail_msg("\"%s\" does not name the file", why.text);
 	if (!strstr(why.text, word))
@@ -188,7 +190,7 @@ static void a_folder_gets_an_unnamed_file(void **state)
 	struct why why;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_PATH, folder, 8192, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_PATH, folder, 8192, 8192, &why), 0);
 	assert_int_equal(size_of(m.fd), 8192);
 	assert_false(exists(file));
 	memory_close(&m); /* tear_down() removes the folder, which must be empty */
@@ -201,7 +203,7 @@ static void a_new_file_is_made_and_removed(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 8192, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 8192, 8192, &why), 0);
 	assert_int_equal(stat(file, &st), 0);
 	assert_int_equal(st.st_size, 8192);
 	memory_close(&m);
@@ -214,7 +216,7 @@ static void a_name_that_somebody_took_over_meanwhile_is_not_removed(void **state
 	struct why why;
 
 	(void)state;
-	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 8192, &why), 0);
+	assert_int_equal(memory_open(&m, MEMORY_PATH, file, 8192, 8192, &why), 0);
 	assert_int_equal(unlink(file), 0);
 	make_file(4096, 0600);
 	memory_close(&m);
@@ -229,10 +231,10 @@ static void what_cannot_be_opened_is_said_in_one_line(void **state)
 
 	(void)state;
 	(void)snprintf(missing, sizeof(missing), "%s/no/such/folder", folder);
-	assert_true(memory_open(&m, MEMORY_PATH, missing, 8192, &why) < 0);
+	assert_true(memory_open(&m, MEMORY_PATH, missing, 8192, 8192, &why) < 0);
 	assert_non_null(strstr(why.text, missing));
 	assert_null(strchr(why.text, '\n'));
-	assert_true(memory_open(&m, MEMORY_PATH, "/dev/null", 8192, &why) < 0);
+	assert_true(memory_open(&m, MEMORY_PATH, "/dev/null", 8192, 8192, &why) < 0);
 	assert_non_null(strstr(why.text, "/dev/null"));
 }
 

@@ -83,7 +83,11 @@ static void without_options_the_defaults_are_famezs(void **state)
 	assert_string_equal(o.device_names, "*qemu*,kvm");
 	assert_int_equal(o.stall_timeout_s, 0);
 	assert_int_equal(o.memory, MEMORY_SEALED);
-	assert_int_equal(o.memory_bytes, 64u << 20);
+	assert_int_equal(o.memory_asked, 0); /* what the peers need */
+	assert_int_equal(o.memory_bytes, 0);
+	assert_int_equal(o.layout, WANT_AUTO);
+	assert_int_equal(o.dialect, DIALECT_FEE);
+	assert_int_equal(o.personality, PERSONALITY_GENZ);
 	assert_null(o.socket_path);
 	assert_int_equal(o.socket_mode, -1);
 	assert_null(o.socket_owner);
@@ -107,6 +111,7 @@ static void called_ivshmem_server_the_defaults_are_that_programs(void **state)
 	assert_int_equal(o.memory, MEMORY_SHM);
 	assert_string_equal(o.memory_name, "ivshmem");
 	assert_int_equal(o.memory_bytes, 4u << 20);
+	assert_int_equal(o.layout, WANT_PLAIN);
 	assert_string_equal(o.socket_path, "/tmp/ivshmem_socket");
 	assert_string_equal(o.pidfile, "/var/run/ivshmem-server.pid");
 }
@@ -252,8 +257,53 @@ static void peers_and_the_server_fit_16_bits(void **state)
 	assert_int_equal(parse("--peers 65536 --silent").peers, 65536);
 	refused("--peers 65535", "65535|65534|--silent");
 	refused("--silent --peers 65537", "65537|65536");
+	/* Slot 0 is the header: with slots there is no ID 0. */
+	refused("--silent --layout slots --peers 65535", "65535|65534");
 	refused("--peers 0", "--peers|\"0\"");
 	refused("--peers many", "--peers|\"many\"");
+}
+
+static void what_is_laid_out_is_lanes_slots_or_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--layout auto").layout, WANT_AUTO);
+	assert_int_equal(parse("--layout lanes").layout, WANT_LANES);
+	assert_int_equal(parse("--layout slots").layout, WANT_SLOTS);
+	assert_int_equal(parse("--layout plain").layout, WANT_PLAIN);
+	refused("--layout rings", "rings|auto|lanes|slots|plain");
+	refused("--layout ''", "auto");
+}
+
+static void who_is_silent_leaves_the_memory_alone_unless_told_otherwise(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--silent").layout, WANT_PLAIN);
+	assert_int_equal(parse("--silent --layout auto").layout, WANT_PLAIN);
+	assert_int_equal(parse("--layout lanes --silent").layout, WANT_LANES);
+	assert_int_equal(parse_ivshmem("--layout slots").layout, WANT_SLOTS);
+}
+
+static void ids_start_at_0_only_where_no_slot_0_is_in_the_way(void **state)
+{
+	struct options o = parse("--silent");
+
+	(void)state;
+	assert_int_equal(options_first_id(&o), 0);
+	o = parse("--silent --layout lanes");
+	assert_int_equal(options_first_id(&o), 1);
+	o = parse("--layout plain");
+	assert_int_equal(options_first_id(&o), 1);
+}
+
+static void dialects_and_personalities_are_of_those_that_exist(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--dialect fee").dialect, DIALECT_FEE);
+	assert_int_equal(parse("--dialect famez").dialect, DIALECT_FAMEZ);
+	assert_int_equal(parse("--personality genz").personality, PERSONALITY_GENZ);
+	assert_int_equal(parse("--personality none").personality, PERSONALITY_NONE);
+	refused("--dialect swiss", "swiss|fee|famez");
+	refused("--personality split", "split|genz|none");
 }
 
 static void leaves_are_auto_always_or_never(void **state)
@@ -384,13 +434,13 @@ static void whoever_asks_for_help_gets_a_screenful(void **state)
 	for (const char *p = help; *p; p++)
 		lines += *p == '\n';
 	assert_in_range(lines, 10, 60);
-	for (unsigned n = 0; n < 26; n++) {
+	for (unsigned n = 0; n < 29; n++) {
 		static const char *const names[] = {"--help", "--version", "--verbose",
 			"--foreground", "--daemon", "--pidfile", "--socketpath", "--shm-name",
 			"--shm-path", "--mailbox", "--size", "--vectors", "--peers", "--nClients",
 			"--silent", "--leaves", "--device-names", "--stall-timeout", "--workers",
 			"--cpus", "--socket-mode", "--socket-owner", "--logfile", "--log-format",
-			"--check", "ivshmem-server"};
+			"--layout", "--dialect", "--personality", "--check", "ivshmem-server"};
 
 		if (!strstr(help, names[n]))
 			fail_msg("the help says nothing of %s", names[n]);
@@ -552,6 +602,10 @@ int main(int argc, char **argv)
 		T(verbose_counts_and_takes_a_number),
 		T(vectors_are_1_to_2048),
 		T(peers_and_the_server_fit_16_bits),
+		T(what_is_laid_out_is_lanes_slots_or_nothing),
+		T(who_is_silent_leaves_the_memory_alone_unless_told_otherwise),
+		T(ids_start_at_0_only_where_no_slot_0_is_in_the_way),
+		T(dialects_and_personalities_are_of_those_that_exist),
 		T(leaves_are_auto_always_or_never),
 		T(device_names_are_taken_as_they_are),
 		T(a_stall_timeout_is_whole_seconds),

@@ -148,7 +148,7 @@ def test_a_killed_guest_s_id_comes_back_while_the_others_live():
 
 def test_a_guest_at_1024_descriptors_survives_1500_peers():
     the_kit()
-    with Stage("--peers", "1510", vectors=1) as s:
+    with Stage("--peers", "1510", "--layout", "plain", vectors=1) as s:
         guest, = start(s, ["guest"], nofile=1024)
         peer = s.peer()
         meet(peer, guest)

@@ -26,14 +26,20 @@
 #define SOCKET_IN_RUNTIME "famez.sock"
 
 #define JOIN_TIMEOUT_SECONDS 10
+#define RECEIVE_MAX_DEFAULT  (UINT64_C(1) << 30)
 
-enum { OPT_VERSION = 256 };
+enum { OPT_VERSION = 256, OPT_CLASS, OPT_RECEIVE, OPT_RECEIVE_MAX };
 
 static const struct option options[] = {
+	{"class", required_argument, NULL, OPT_CLASS},
 	{"help", no_argument, NULL, 'h'},
 	{"json", no_argument, NULL, 'j'},
+	{"name", required_argument, NULL, 'n'},
+	{"receive", required_argument, NULL, OPT_RECEIVE},
+	{"receive-max", required_argument, NULL, OPT_RECEIVE_MAX},
 	{"retry", no_argument, NULL, 'r'},
 	{"socketpath", required_argument, NULL, 'S'},
+	{"time", no_argument, NULL, 'T'},
 	{"timeout", required_argument, NULL, 't'},
 	{"verbose", no_argument, NULL, 'v'},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -42,18 +48,18 @@ static const struct option options[] = {
 
 static void print_help(void)
 {
-	printf("usage: famez-client [-jrv] [-S PATH] [-t SECONDS] [COMMAND ...]\n"
+	printf("usage: famez-client [-jrTv] [-S PATH] [-n NAME] [-t SECONDS] [COMMAND ...]\n"
 	       "Be a peer of an ivshmem fabric. Without COMMAND: a prompt, or a script from\n"
 	       "standard input. Several commands: one argument with \";\" between them.\n"
 	       "  -S, --socketpath PATH  the server's socket (default: famez-server's own)\n"
-	       "  -j, --json             results and events as JSON, one object a line\n"
-	       "  -r, --retry            try to join until it works; join again if cut off\n"
-	       "  -t, --timeout SECONDS  give up joining after so long (default %d, 0 never)\n"
-	       "  -v, --verbose          show events also where no command asks for them\n"
-	       "  -h, --help             this; --version\n"
-	       "Commands:\n",
+	       "  -n, --name NAME        what others call us; --class CLASS: what we are\n"
+	       "  --receive DIR          store files that come; --receive-max BYTES: of all\n"
+	       "  -j, --json    one object a line        -T, --time     when events came\n"
+	       "  -r, --retry   join until it works      -t, --timeout  of joining, default %d\n"
+	       "  -v, --verbose show events always       -h, --help     this; --version\n"
+	       "Commands (`help` explains; PEER: ID, name or server; PEERS: or all, others):\n",
 		JOIN_TIMEOUT_SECONDS);
-	command_help();
+	command_names();
 	printf("Exit: 0 done, 1 failed, 2 wrong usage, 3 could not join, 4 timed out\n");
 }
 
@@ -84,38 +90,46 @@ static bool timeout_ms(const char *word, int *out)
 	return true;
 }
 
-/* One line of all words, as the user would have typed it at the prompt. */
-static char *joined(char **words)
+/* Fit for the directory, and for lines in which blanks and commas part words? */
+static bool name_fits(const char *name)
 {
-	size_t bytes = 1;
-	char *line;
-	char *at;
+	size_t length = strlen(name);
 
-	for (char **word = words; *word; word++)
-		bytes += strlen(*word) + 1;
-	line = malloc(bytes);
-	if (!line)
-		return NULL;
-	at = line;
-	for (char **word = words; *word; word++) {
-		at = stpcpy(at, *word);
-		*at++ = ' ';
-	}
-	*at = '\0';
-	return line;
+	for (const char *at = name; *at; at++)
+		if (*at <= ' ' || *at > '~' || *at == ',')
+			return false;
+	return length >= 1 && length <= 31;
 }
 
+/* A number of bytes, perhaps with K, M, G or T behind it. */
+static bool size_of(const char *word, uint64_t *out)
+{
+	static const char units[] = "KMGT";
+	unsigned long long value;
+	const char *unit;
+	char *end;
+
+	if (*word < '0' || *word > '9')
+		return false;
+	errno = 0;
+	value = strtoull(word, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (errno || (*end && (!unit || end[1])))
+		return false;
+	for (; unit && unit >= units; unit--) {
+		if (value > UINT64_MAX / 1024)
+			return false;
+		value *= 1024;
+	}
+	*out = value;
+	return true;
+}
+
+/* One argument is a line as at the prompt; of several each is a word. */
 static enum outcome run_words(struct session *s, char **words)
 {
-	char *line = joined(words);
-	enum outcome outcome;
+	enum outcome outcome = words[1] ? command_run_words(s, words) : command_run(s, words[0]);
 
-	if (!line) {
-		say_error("out of memory");
-		return OUTCOME_FAILED;
-	}
-	outcome = command_run(s, line);
-	free(line);
 	return outcome == OUTCOME_QUIT ? OUTCOME_OK : outcome;
 }
 
@@ -136,17 +150,27 @@ static enum outcome serve(struct session *s, char **words, bool as_ivshmem_clien
 	outcome = session_join(s);
 	if (outcome != OUTCOME_OK)
 		return outcome;
+	/* Whoever has a name is there from the beginning. */
+	if (s->name || s->receive)
+		outcome = letters_need(s);
+	if (outcome != OUTCOME_OK) {
+		session_leave(s);
+		return outcome;
+	}
 	if (*words) {
 		outcome = run_words(s, words);
 	} else if (isatty(STDIN_FILENO)) {
 		s->loud = true;
 		s->at_prompt = true;
+		letters_want(s);
 		greet(s);
 		outcome = prompt_run(s);
 	} else {
 		s->loud |= as_ivshmem_client;
 		outcome = script_run(s, as_ivshmem_client);
 	}
+	if (s->f)
+		letters_linger(s);
 	session_leave(s);
 	return outcome;
 }
@@ -168,17 +192,20 @@ int main(int argc, char **argv)
 	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "famez-client";
 	bool as_ivshmem_client = !strcmp(name, "ivshmem-client");
 	bool json = false;
+	bool timed = false;
 	int option;
 
 	(void)setlocale(LC_CTYPE, ""); /* for the line editor; C will do as well */
 	s.socket = default_socket(as_ivshmem_client);
 	s.join_timeout_ms = JOIN_TIMEOUT_SECONDS * 1000;
 	s.retry = as_ivshmem_client;
+	s.cclass = "Client";
+	s.receive_max = RECEIVE_MAX_DEFAULT;
 	(void)sigprocmask(SIG_BLOCK, NULL, &s.waiting_mask); /* only asks */
 
 	opterr = 0;
 	/* "+": the first word that is no option begins the command. */
-	while ((option = getopt_long(argc, argv, "+:hjrS:t:v", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:hjn:rS:Tt:v", options, NULL)) != -1) {
 		switch (option) {
 		case 'h':
 			print_help();
@@ -189,11 +216,36 @@ int main(int argc, char **argv)
 		case 'j':
 			json = true;
 			break;
+		case 'n':
+		case OPT_CLASS:
+			if (!name_fits(optarg) ||
+				(option == 'n' && strchr("-0123456789", *optarg))) {
+				say_error("%s: 1 to 31 printable characters without blanks and "
+					  "commas, a name not beginning with a digit",
+					optarg);
+				return OUTCOME_USAGE;
+			}
+			if (option == 'n')
+				s.name = optarg;
+			else
+				s.cclass = optarg;
+			break;
+		case OPT_RECEIVE:
+			s.receive = optarg;
+			break;
+		case OPT_RECEIVE_MAX:
+			if (size_of(optarg, &s.receive_max))
+				break;
+			say_error("--receive-max %s: bytes are wanted, such as 64M", optarg);
+			return OUTCOME_USAGE;
 		case 'r':
 			s.retry = true;
 			break;
 		case 'S':
 			s.socket = optarg;
+			break;
+		case 'T':
+			timed = true;
 			break;
 		case 't':
 			if (timeout_ms(optarg, &s.join_timeout_ms))
@@ -215,6 +267,6 @@ int main(int argc, char **argv)
 			return OUTCOME_USAGE;
 		}
 	}
-	say_init(json);
+	say_init(json, timed);
 	return finish(serve(&s, argv + optind, as_ivshmem_client));
 }

@@ -9,6 +9,7 @@
  * missed: at the prompt it empties the line, in a command it ends the waiting.
  */
 #include "command.h"
+#include "escape.h"
 #include "input.h"
 #include "say.h"
 
@@ -42,13 +43,19 @@ static void on_interrupt(int number)
 	(void)number; /* it has done its work by ending ppoll() */
 }
 
-/* Shows what has come, above the line that is being typed. */
-static void show_events(struct prompt *p)
+static void wipe_line(void)
 {
-	/* Nothing is known of what will be shown, so the line goes first. */
 	fputs("\r\033[K", stdout);
 	(void)fflush(stdout); /* a dead terminal ends the input, too */
+}
+
+/* Shows what has come, above the line that is being typed; that is left alone if it is nothing. */
+static void show_events(struct prompt *p)
+{
+	(void)say_above(wipe_line);
 	session_pump(p->session);
+	if (say_above(NULL))
+		return;
 	(void)fflush(stdout);
 	el_set(p->edit, EL_REFRESH);
 }
@@ -117,20 +124,46 @@ static void find_spot(struct spot *spot, const LineInfo *info)
 	}
 }
 
+/* What *state counts below: IDs, from here on the names of IDs, from there on words. */
+#define NAMES (FAMEZ_WIRE_ID_MAX + 2)
+#define WORDS (2 * NAMES)
+
 /* Something that could stand there; begin with *state 0, until it returns NULL. */
 static const char *candidate(struct prompt *p, const struct spot *spot, int *state)
 {
-	static char id[16];
+	static const char *const words[] = {"server", "all", "others"};
+	struct famez *f = p->session->f;
+	enum command_first first;
+	static char text[128];
 
 	if (spot->word == 0)
 		return command_name((unsigned)(*state)++);
-	if (spot->word != 1 || !command_takes_peer(spot->command))
+	first = command_first(spot->command);
+	if (spot->word != 1 || first == COMMAND_NO_PEER)
 		return NULL;
-	*state = famez_peer_after(p->session->f, *state - 1) + 1;
-	if (*state == 0)
+	if (*state < NAMES) {
+		*state = famez_peer_after(f, *state - 1) + 1;
+		if (*state) {
+			snprintf(text, sizeof(text), "%d", *state - 1);
+			return text;
+		}
+		*state = NAMES;
+	}
+	if (first != COMMAND_NAMED || !p->session->mail.open)
 		return NULL;
-	snprintf(id, sizeof(id), "%d", *state - 1);
-	return id;
+	while (*state < WORDS) {
+		struct famez_who who;
+		int id = famez_who_after(f, *state - NAMES - 1);
+
+		*state = id < 0 ? WORDS : NAMES + id + 1;
+		/* A name that would have to be spelled out is none that one can type. */
+		if (id >= 0 && !famez_who(f, (uint16_t)id, &who) && who.name[0] &&
+			!strcmp(escape_name(text, sizeof(text), who.name), who.name))
+			return text;
+	}
+	if (*state - WORDS >= (int)(sizeof(words) / sizeof(words[0])))
+		return NULL;
+	return words[(*state)++ - WORDS];
 }
 
 /* How many candidates fit what is typed, and how far they agree; prints them if asked. */
@@ -160,7 +193,7 @@ static unsigned matches(
 /* Completes as far as it is certain; where it isn't, lists what could follow. */
 static unsigned char complete(EditLine *edit, int key)
 {
-	char common[64] = "";
+	char common[128] = "";
 	struct spot spot;
 	unsigned count;
 	struct prompt *p;

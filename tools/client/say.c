@@ -15,15 +15,39 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 static bool json;
+static bool timed;
 static const char *place = "";
 
-void say_init(bool as_json)
+void say_init(bool as_json, bool with_time)
 {
 	json = as_json;
+	timed = with_time;
 	/* Whoever reads us through a pipe wants each line when it happens. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* else only later */
+}
+
+static void (*above)(void);
+
+bool say_above(void (*wipe)(void))
+{
+	bool waiting = above != NULL;
+
+	above = wipe;
+	return waiting;
+}
+
+/* Before every line. */
+static void begin(void)
+{
+	void (*wipe)(void) = above;
+
+	above = NULL;
+	if (wipe)
+		wipe();
 }
 
 void say_where(const char *where)
@@ -35,6 +59,7 @@ void say_error(const char *format, ...)
 {
 	va_list args;
 
+	begin();
 	va_start(args, format);
 	fprintf(stderr, "famez-client: %s", place);
 	vfprintf(stderr, format, args);
@@ -48,6 +73,7 @@ void say_note(const char *format, ...)
 
 	if (json)
 		return;
+	begin();
 	va_start(args, format);
 	vprintf(format, args);
 	putchar('\n');
@@ -60,19 +86,55 @@ void say_interrupted(void)
 		putchar('\n');
 }
 
-static cJSON *object(const char *key, const char *value)
+bool say_json(void)
+{
+	return json;
+}
+
+/* Of day for people, with the date for programs. */
+static void now(char *into, size_t size, const char *format, const char *end)
+{
+	struct timespec at;
+	struct tm parts;
+	char whole[40] = "";
+
+	clock_gettime(CLOCK_REALTIME, &at);
+	if (*end ? gmtime_r(&at.tv_sec, &parts) : localtime_r(&at.tv_sec, &parts))
+		(void)strftime(whole, sizeof(whole), format, &parts);
+	(void)snprintf(into, size, "%s.%06ld%s", whole, at.tv_nsec / 1000, end);
+}
+
+void say_time(void)
+{
+	char text[64];
+
+	begin();
+	if (!timed)
+		return;
+	now(text, sizeof(text), "%H:%M:%S", "");
+	printf("%s ", text);
+}
+
+cJSON *say_object(const char *key, const char *value)
 {
 	cJSON *o = cJSON_CreateObject();
 
 	cJSON_AddStringToObject(o, key, value);
+	if (timed && !strcmp(key, "event")) {
+		char text[64];
+
+		now(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", "Z");
+		cJSON_AddStringToObject(o, "time", text);
+	}
 	return o;
 }
 
-/* Prints and frees it. cJSON hands NULL through, so memory is asked about here only. */
-static void print(cJSON *o)
+/* cJSON hands NULL through, so memory is asked about here only. */
+void say_print(cJSON *o)
 {
 	char *line = cJSON_PrintUnformatted(o);
 
+	begin();
 	if (line)
 		puts(line);
 	else
@@ -84,49 +146,54 @@ static void print(cJSON *o)
 void say_event_join(unsigned peer)
 {
 	if (!json) {
+		say_time();
 		printf("peer %u joined\n", peer);
 		return;
 	}
-	cJSON *o = object("event", "join");
+	cJSON *o = say_object("event", "join");
 
 	cJSON_AddNumberToObject(o, "peer", peer);
-	print(o);
+	say_print(o);
 }
 
 void say_event_leave(unsigned peer)
 {
 	if (!json) {
+		say_time();
 		printf("peer %u left\n", peer);
 		return;
 	}
-	cJSON *o = object("event", "leave");
+	cJSON *o = say_object("event", "leave");
 
 	cJSON_AddNumberToObject(o, "peer", peer);
-	print(o);
+	say_print(o);
 }
 
 void say_event_doorbell(unsigned vector, uint64_t count)
 {
 	if (!json) {
+		say_time();
 		if (count == 1)
 			printf("vector %u rang\n", vector);
 		else
 			printf("vector %u rang %" PRIu64 " times\n", vector, count);
 		return;
 	}
-	cJSON *o = object("event", "doorbell");
+	cJSON *o = say_object("event", "doorbell");
 
 	cJSON_AddNumberToObject(o, "vector", vector);
 	cJSON_AddNumberToObject(o, "count", (double)count);
-	print(o);
+	say_print(o);
 }
 
 void say_event_lost(void)
 {
-	if (!json)
+	if (!json) {
+		say_time();
 		printf("the server is gone; doorbells between peers go on\n");
-	else
-		print(object("event", "lost"));
+		return;
+	}
+	say_print(say_object("event", "lost"));
 }
 
 void say_id(int id)
@@ -135,15 +202,15 @@ void say_id(int id)
 		printf("%d\n", id);
 		return;
 	}
-	cJSON *o = object("result", "id");
+	cJSON *o = say_object("result", "id");
 
 	cJSON_AddNumberToObject(o, "id", id);
-	print(o);
+	say_print(o);
 }
 
 void say_peers(const struct famez *f)
 {
-	cJSON *o = json ? object("result", "peers") : NULL;
+	cJSON *o = json ? say_object("result", "peers") : NULL;
 	cJSON *list = json ? cJSON_AddArrayToObject(o, "peers") : NULL;
 	unsigned peers = 0;
 	int own = famez_id(f);
@@ -166,7 +233,7 @@ void say_peers(const struct famez *f)
 		cJSON_AddItemToArray(list, one);
 	}
 	if (json)
-		print(o);
+		say_print(o);
 	else
 		printf("%u peer%s\n", peers, peers == 1 ? "" : "s");
 }
@@ -180,7 +247,7 @@ void say_rang(int peer, int vector, unsigned rung)
 			printf("rang %u doorbell%s\n", rung, rung == 1 ? "" : "s");
 		return;
 	}
-	cJSON *o = object("result", "ring");
+	cJSON *o = say_object("result", "ring");
 
 	if (peer >= 0)
 		cJSON_AddNumberToObject(o, "peer", peer);
@@ -191,7 +258,7 @@ void say_rang(int peer, int vector, unsigned rung)
 	else
 		cJSON_AddStringToObject(o, "vector", "all");
 	cJSON_AddNumberToObject(o, "rung", rung);
-	print(o);
+	say_print(o);
 }
 
 void say_memory(size_t bytes)
@@ -201,10 +268,10 @@ void say_memory(size_t bytes)
 	size_t size = bytes;
 
 	if (json) {
-		cJSON *o = object("result", "memory");
+		cJSON *o = say_object("result", "memory");
 
 		cJSON_AddNumberToObject(o, "bytes", (double)bytes);
-		print(o);
+		say_print(o);
 		return;
 	}
 	for (; unit < 4 && size >= 1024 && size % 1024 == 0; unit++)
@@ -252,11 +319,11 @@ void say_peek(size_t offset, const unsigned char *bytes, size_t count)
 		hex[2 * i + 1] = digits[bytes[i] & 15];
 	}
 	hex[2 * count] = '\0';
-	cJSON *o = object("result", "peek");
+	cJSON *o = say_object("result", "peek");
 
 	cJSON_AddNumberToObject(o, "offset", (double)offset);
 	cJSON_AddStringToObject(o, "hex", hex);
-	print(o);
+	say_print(o);
 	free(hex);
 }
 
@@ -266,11 +333,11 @@ void say_poke(size_t offset, size_t count)
 		printf("wrote %zu byte%s at %zu\n", count, count == 1 ? "" : "s", offset);
 		return;
 	}
-	cJSON *o = object("result", "poke");
+	cJSON *o = say_object("result", "poke");
 
 	cJSON_AddNumberToObject(o, "offset", (double)offset);
 	cJSON_AddNumberToObject(o, "bytes", (double)count);
-	print(o);
+	say_print(o);
 }
 
 void say_present(unsigned peer, unsigned vectors)
@@ -279,9 +346,9 @@ void say_present(unsigned peer, unsigned vectors)
 		printf("peer %u is here, %u vector%s\n", peer, vectors, vectors == 1 ? "" : "s");
 		return;
 	}
-	cJSON *o = object("result", "await");
+	cJSON *o = say_object("result", "await");
 
 	cJSON_AddNumberToObject(o, "peer", peer);
 	cJSON_AddNumberToObject(o, "vectors", vectors);
-	print(o);
+	say_print(o);
 }

@@ -2,15 +2,18 @@
 /*
  * session.c - the client's membership, and what it knows of the fabric.
  *
- * Owns the libfamez handle and the rings that nobody was shown yet. All waiting
+ * Owns the libfamez handle and the rings that nobody was shown yet; messages are
+ * letters.c's. All waiting
  * for the fabric happens here, so that Ctrl-C ends any of it: SIGINT is blocked
  * elsewhere while a prompt is up.
  */
 #include "session.h"
 
 #include "say.h"
+#include "saymail.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +22,9 @@
 #define QUIET_SECONDS     0.1
 #define NO_VECTOR_SECONDS 1.0
 #define SETTLE_SECONDS    30.0
+
+/* Events in a row until we look at clock, keys and Ctrl-C again. */
+#define STREAK 1000
 
 struct timespec session_deadline(double seconds)
 {
@@ -61,7 +67,24 @@ static void lose(struct session *s, int err)
 		say_error("connection closed: %s", strerror(-err));
 }
 
-/* One event without waiting; the connection's errors are said and become LOST. */
+/* Of those who take no messages, joins and leaves have told all. */
+static bool comes_or_goes(struct session *s, const struct famez_event *event)
+{
+	uint32_t was = s->up[event->peer];
+	uint32_t is = event->kind == FAMEZ_EVENT_UP ? letters_generation(s, event->peer) : 0;
+
+	s->up[event->peer] = is;
+	return was != is;
+}
+
+void session_meet(struct session *s)
+{
+	for (int id = famez_who_after(s->f, -1); id >= 0; id = famez_who_after(s->f, id))
+		s->up[id] = letters_generation(s, (uint16_t)id);
+}
+
+/* One event without waiting; the connection's errors are said and become LOST.
+ * -EAGAIN: something has come, but nothing to tell. */
 static int take(struct session *s, struct famez_event *event)
 {
 	int got;
@@ -80,11 +103,54 @@ static int take(struct session *s, struct famez_event *event)
 		*event = (struct famez_event){.kind = FAMEZ_EVENT_LOST};
 		return 1;
 	}
-	if (got && event->kind == FAMEZ_EVENT_LOST)
+	if (!got)
+		return 0;
+	switch (event->kind) {
+	case FAMEZ_EVENT_LOST:
 		lose(s, 0);
-	if (got && event->kind == FAMEZ_EVENT_DOORBELL)
+		break;
+	case FAMEZ_EVENT_DOORBELL:
 		s->pending[event->vector] += event->count;
-	return got;
+		break;
+	case FAMEZ_EVENT_MESSAGE:
+		return letters_take(s) ? 1 : -EAGAIN;
+	case FAMEZ_EVENT_LEFT:
+		letters_gone(s, event->peer);
+		break;
+	case FAMEZ_EVENT_UP:
+	case FAMEZ_EVENT_DOWN:
+		letters_gone(s, event->peer);
+		return comes_or_goes(s, event) ? 1 : -EAGAIN;
+	case FAMEZ_EVENT_JOINED:
+	case FAMEZ_EVENT_VECTOR:
+	case FAMEZ_EVENT_ROOM:
+	case FAMEZ_EVENT_GARBLED:
+		break;
+	}
+	return 1;
+}
+
+bool session_interrupted(struct session *s)
+{
+	const struct timespec none = {0};
+
+	return ppoll(NULL, 0, &none, &s->waiting_mask) < 0 && errno == EINTR;
+}
+
+bool session_past(const struct timespec *deadline)
+{
+	struct timespec left = remaining(deadline);
+
+	return !left.tv_sec && !left.tv_nsec;
+}
+
+/* Somebody may keep us busy: so now and then we look up all the same. */
+static int look_up(struct session *s, const struct timespec *deadline)
+{
+	s->overtime = 0;
+	if (session_interrupted(s))
+		return -EINTR;
+	return deadline && session_past(deadline) ? 0 : 1;
 }
 
 int session_next(struct session *s, struct famez_event *event, const struct timespec *deadline)
@@ -93,17 +159,23 @@ int session_next(struct session *s, struct famez_event *event, const struct time
 
 	for (;;) {
 		struct timespec left;
-		int got = take(s, event);
+		int got = ++s->overtime < STREAK ? 1 : look_up(s, deadline);
 
+		if (got <= 0)
+			return got;
+		got = take(s, event);
 		if (got > 0)
 			return 1;
+		if (got == -EAGAIN)
+			continue;
+		s->overtime = 0;
 		if (deadline)
 			left = remaining(deadline);
 		got = ppoll(&ready, 1, deadline ? &left : NULL, &s->waiting_mask);
 		if (got < 0 && errno == EINTR)
 			return -EINTR;
 		if (got == 0)
-			return take(s, event);
+			return take(s, event) > 0;
 	}
 }
 
@@ -124,7 +196,21 @@ void session_show(struct session *s, const struct famez_event *event)
 		say_event_lost();
 		s->told_gone = true;
 		break;
+	case FAMEZ_EVENT_MESSAGE:
+		(void)letters_show(s, ULLONG_MAX);
+		break;
+	case FAMEZ_EVENT_UP:
+		if (event->peer != famez_id(s->f))
+			saymail_up(s->f, event->peer);
+		break;
+	case FAMEZ_EVENT_DOWN:
+		saymail_down(event->peer);
+		break;
+	case FAMEZ_EVENT_GARBLED:
+		saymail_garbled(event->peer);
+		break;
 	case FAMEZ_EVENT_JOINED:
+	case FAMEZ_EVENT_ROOM:
 		break;
 	}
 }
@@ -133,7 +219,17 @@ void session_pump(struct session *s)
 {
 	struct famez_event event;
 
-	while (take(s, &event) > 0) {
+	s->more = false;
+	for (unsigned count = 0; s->f; count++) {
+		int got = take(s, &event);
+
+		if (got == 0)
+			return;
+		s->more = count == STREAK;
+		if (s->more && got < 0)
+			return;
+		if (got < 0)
+			continue;
 		if (s->loud)
 			session_show(s, &event);
 		if (s->at_prompt && event.kind == FAMEZ_EVENT_DOORBELL)
@@ -141,9 +237,9 @@ void session_pump(struct session *s)
 		if (s->gone && s->retry) {
 			session_leave(s);
 			(void)session_join(s); /* tries for ever, or was interrupted */
-			if (!s->f)
-				return;
 		}
+		if (s->more)
+			return;
 	}
 }
 
@@ -151,8 +247,9 @@ int session_poll(struct session *s, int fd, bool *fd_ready)
 {
 	struct pollfd ready[] = {
 		{.fd = fd, .events = POLLIN}, {.fd = famez_fd(s->f), .events = POLLIN}};
+	const struct timespec none = {0};
 
-	if (ppoll(ready, 2, NULL, &s->waiting_mask) < 0)
+	if (ppoll(ready, 2, s->more ? &none : NULL, &s->waiting_mask) < 0)
 		return -errno;
 	*fd_ready = ready[0].revents != 0;
 	return 0;
@@ -251,12 +348,16 @@ enum outcome session_join(struct session *s)
 	s->gone = false;
 	s->told_gone = false;
 	memset(s->pending, 0, sizeof(s->pending));
+	memset(s->up, 0, sizeof(s->up));
 	(void)settle(s); /* interrupted, we know less of the others, no more */
+	if (s->mail_wanted)
+		letters_want(s);
 	return OUTCOME_OK;
 }
 
 void session_leave(struct session *s)
 {
+	letters_close(s);
 	famez_leave(s->f);
 	s->f = NULL;
 }

@@ -6,7 +6,8 @@
  * descriptor over the socket and over its own eventfds, the mapping of the
  * shared memory, and what it knows of each peer. The eventfds, its own
  * included, are the store's (bells.c); what the server's bytes mean is judged
- * in stream.c. The shared memory's content is never touched here.
+ * in stream.c. The shared memory's content is never touched here: what a mailbox
+ * adds is in messages.c (waiting, events) and mail.c (memory).
  *
  * A membership's life:
  *
@@ -28,6 +29,8 @@
 
 #include "bells.h"
 #include "famez/wire.h"
+#include "handle.h"
+#include "mail.h"
 #include "stream.h"
 
 #include <assert.h>
@@ -49,41 +52,12 @@
 /* Messages received before the doorbells are looked at again. */
 #define STREAK 16
 
-/* Steps of one famez_next(): a server that sends nothing of interest for ever
- * can't keep our caller from its other work. */
-#define STEPS_MAX 256
-
-/* What epoll returns for the socket; a vector is returned for what it is. */
+/* What epoll returns for the socket and the mailbox's timer; a vector is returned for what it
+ * is. */
 #define READY_SOCKET FAMEZ_WIRE_VECTORS_MAX
+#define READY_TIMER  (FAMEZ_WIRE_VECTORS_MAX + 1)
 
-enum state { JOINING, MEMBER, FAILED };
-
-/* What we know of one peer. A fabric of N peers in one process has N of these
- * per handle: 4,000 by 4,000 take 64 MB. */
-struct seat {
-	uint32_t told : 12; /* vectors announced, 0..2048; 0: no such peer */
-	uint32_t set : 20;  /* its eventfds in the store; 0: all announced were lost */
-};
-
-struct famez {
-	enum state state;
-	int error; /* FAILED: why */
-	int sock;
-	int epoll;
-	int held;        /* the descriptor of the message that is being assembled */
-	unsigned streak; /* messages until the epoll descriptor is asked again */
-	struct stream stream;
-	uint16_t id; /* MEMBER */
-	void *memory;
-	size_t bytes;
-	struct famez_bells *bells;
-	bool bells_ours;
-	struct seat *seats; /* by ID */
-	uint32_t seats_size;
-};
-
-/* Milliseconds until the deadline for poll(2): -1 for ever, 0 when it is past. */
-static int remaining_ms(const struct timespec *deadline)
+int handle_remaining_ms(const struct timespec *deadline)
 {
 	struct timespec now;
 	int64_t ms;
@@ -151,7 +125,7 @@ static int address(struct sockaddr_un *at, const char *path)
 static int dial(int sock, const struct sockaddr_un *at, const struct timespec *deadline)
 {
 	for (;;) {
-		int ms = remaining_ms(deadline);
+		int ms = handle_remaining_ms(deadline);
 		struct timeval patience = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
 
 		if (ms == 0)
@@ -223,6 +197,11 @@ undo_handle:
 	return err;
 }
 
+int handle_watch_timer(struct famez *f, int timer)
+{
+	return watch(f, timer, READY_TIMER);
+}
+
 int famez_join_start(struct famez **out, const struct famez_join *how)
 {
 	return start(out, how, false, NULL);
@@ -236,7 +215,7 @@ static int wait_joined(struct famez *f, const struct timespec *deadline)
 
 	for (;;) {
 		int got = famez_next(f, &event);
-		int ms = remaining_ms(deadline);
+		int ms = handle_remaining_ms(deadline);
 
 		if (got != 0)
 			return got < 0 ? got : 0;
@@ -274,6 +253,8 @@ void famez_leave(struct famez *f)
 {
 	if (!f)
 		return;
+	if (f->post)
+		messages_close(f);
 	hang_up(f);
 	for (uint32_t id = 0; id < f->seats_size; id++)
 		if (f->seats[id].set)
@@ -366,6 +347,8 @@ static int on_vector(struct famez *f, uint16_t id, struct famez_event *event)
 		if (err)
 			return fails(f, err);
 	}
+	if (f->post)
+		mail_known(f->post->mail, id);
 	*event = (struct famez_event){.kind = FAMEZ_EVENT_VECTOR, .peer = id, .vector = vector};
 	return 1;
 }
@@ -490,13 +473,15 @@ static int take_doorbell(struct famez *f, uint16_t vector, struct famez_event *e
 
 	if (preadv2(fd, &into, 1, -1, RWF_NOWAIT) != (ssize_t)sizeof(count))
 		return 0;
+	if (f->post && mail_rung(f->post->mail, vector, count))
+		return 0;
 	*event = (struct famez_event){
 		.kind = FAMEZ_EVENT_DOORBELL, .vector = vector, .count = count};
 	return 1;
 }
 
 /* What is to be looked at next; 0 when nothing is ready. */
-static int look(struct famez *f, uint32_t *what)
+static int look(struct famez *f, uint32_t *what, int timeout_ms)
 {
 	struct epoll_event ready;
 	int count;
@@ -506,7 +491,7 @@ static int look(struct famez *f, uint32_t *what)
 		*what = READY_SOCKET;
 		return 1;
 	}
-	count = epoll_wait(f->epoll, &ready, 1, 0);
+	count = epoll_wait(f->epoll, &ready, 1, timeout_ms);
 	if (count < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (count > 0) {
@@ -517,20 +502,35 @@ static int look(struct famez *f, uint32_t *what)
 	return count;
 }
 
+int handle_step(struct famez *f, struct famez_event *event, int timeout_ms, bool *idle)
+{
+	uint32_t what = 0;
+	int got;
+
+	*idle = false;
+	if (f->state == FAILED)
+		return f->error;
+	got = look(f, &what, timeout_ms);
+	*idle = got == 0;
+	if (got <= 0)
+		return got;
+	if (what == READY_SOCKET)
+		return receive(f, event);
+	if (what != READY_TIMER)
+		return take_doorbell(f, (uint16_t)what, event);
+	messages_tick(f);
+	return 0;
+}
+
 int famez_next(struct famez *f, struct famez_event *event)
 {
-	for (unsigned step = 0; step < STEPS_MAX; step++) {
-		uint32_t what = 0;
-		int got;
+	if (f->post)
+		return messages_next(f, event);
+	for (unsigned step = 0; step < HANDLE_STEPS_MAX; step++) {
+		bool idle;
+		int got = handle_step(f, event, 0, &idle);
 
-		if (f->state == FAILED)
-			return f->error;
-		got = look(f, &what);
-		if (got <= 0)
-			return got;
-		got = what == READY_SOCKET ? receive(f, event)
-					   : take_doorbell(f, (uint16_t)what, event);
-		if (got != 0)
+		if (got != 0 || idle)
 			return got;
 	}
 	return 0;

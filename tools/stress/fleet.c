@@ -210,6 +210,8 @@ static int pump(struct fleet *fleet, unsigned vm)
 				"the server is gone: it closed the connection of peer %d",
 				fleet->vms[vm].id);
 			break;
+		default: /* only who has opened the mailbox is told more */
+			break;
 		}
 	}
 	return err;

@@ -6,73 +6,19 @@
  */
 #include "report.h"
 
+#include "figures.h"
+
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <langinfo.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
-#define ROWS 14
-#define BAR  23
-
-struct text {
-	char s[32];
-};
-
-/* 1234567 as 1,234,567. */
-static struct text grouped(uint64_t n)
-{
-	struct text out;
-	char digits[24];
-	size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, n), at = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (i > 0 && (len - i) % 3 == 0)
-			out.s[at++] = ',';
-		out.s[at++] = digits[i];
-	}
-	out.s[at] = '\0';
-	return out;
-}
-
-/* Three significant digits, or all that are before the point. */
-static struct text three_digits(double value)
-{
-	struct text out;
-	int decimals = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-
-	if (value >= 999.5)
-		return grouped((uint64_t)llround(value));
-	(void)snprintf(out.s, sizeof(out.s), "%.*f", decimals, value);
-	return out;
-}
-
-static struct text duration(uint64_t ns)
-{
-	double value = (double)ns;
-	const char *unit = "s";
-	struct text out;
-
-	if (value < 1e6) {
-		value /= 1e3;
-		unit = "us";
-	} else if (value < 1e9) {
-		value /= 1e6;
-		unit = "ms";
-	} else {
-		value /= 1e9;
-	}
-	(void)snprintf(out.s, sizeof(out.s), "%.20s %s", three_digits(value).s, unit);
-	return out;
-}
-
 static void line(const char *what, uint64_t count, const char *of, uint64_t ns, const char *remark)
 {
-	printf("  %-11s%10s %-17s%9s   %s\n", what, grouped(count).s, of, ns ? duration(ns).s : "",
-		remark);
+	printf("  %-11s%10s %-17s%9s   %s\n", what, figures_grouped(count).s, of,
+		ns ? figures_duration(ns).s : "", remark);
 	(void)fflush(stdout);
 }
 
@@ -82,17 +28,17 @@ void report_mesh(const struct report *r)
 	char remark[96];
 
 	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
-		duration(histogram_quantile(r->joined, 0.5)).s,
-		duration(histogram_quantile(r->joined, 0.99)).s);
+		figures_duration(histogram_quantile(r->joined, 0.5)).s,
+		figures_duration(histogram_quantile(r->joined, 0.99)).s);
 	line("joined", fleet->joined, fleet->joined == 1 ? "VM" : "VMs",
 		histogram_quantile(r->joined, 1), remark);
 	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
-		duration(histogram_quantile(r->opened, 0.5)).s,
-		duration(histogram_quantile(r->opened, 0.99)).s);
+		figures_duration(histogram_quantile(r->opened, 0.5)).s,
+		figures_duration(histogram_quantile(r->opened, 0.99)).s);
 	line("ready", (uint64_t)fleet->joined * fleet->vectors, "own vectors",
 		histogram_quantile(r->opened, 1), remark);
 	(void)snprintf(remark, sizeof(remark), "%s notices a second",
-		grouped((uint64_t)((double)fleet->notices * 1e9 / (double)r->mesh_ns)).s);
+		figures_grouped((uint64_t)((double)fleet->notices * 1e9 / (double)r->mesh_ns)).s);
 	line("full mesh", (uint64_t)fleet->joined * fleet->joined * fleet->vectors, "vectors known",
 		r->mesh_ns, remark);
 }
@@ -135,8 +81,8 @@ static void print_table(const struct latency_result *latency)
 		printf("  %-16s", WAY_NAMES[way]);
 		for (size_t q = 0; q < QUANTILE_COUNT; q++)
 			printf("%10s",
-				three_digits((double)histogram_quantile(h, QUANTILES[q]) / 1e3).s);
-		printf("%15s\n", grouped(h->count).s);
+				figures_three((double)histogram_quantile(h, QUANTILES[q]) / 1e3).s);
+		printf("%15s\n", figures_grouped(h->count).s);
 	}
 	printf("  %-16s", "ratio");
 	/* Without the last: the ratio of two maxima says nothing. */
@@ -148,74 +94,19 @@ static void print_table(const struct latency_result *latency)
 	printf("\n");
 }
 
-/* A bar of up to BAR columns, in eighths where the terminal can show them. */
-static void print_bar(double share)
+static void print_rows(const struct latency_result *latency)
 {
-	static const char *const EIGHTHS[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-	int eighths = (int)lround(share * BAR * 8), columns = eighths / 8;
-	bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	const struct histogram *ways[LATENCY_WAYS];
 
-	if (share > 0 && eighths == 0)
-		eighths = 1; /* seen is seen */
-	for (int i = 0; i < columns; i++)
-		fputs(utf8 ? "█" : "#", stdout);
-	if (eighths % 8) {
-		fputs(utf8 ? EIGHTHS[eighths % 8] : eighths % 8 >= 4 ? "#" : ".", stdout);
-		columns++;
-	}
-	printf("%*s", BAR - columns, "");
-}
-
-/*
- * Rows of equal ratio from the 0.1 % to the 99.9 % quantile of both ways; what
- * is outside goes into the first and the last row.
- */
-static void print_histogram(const struct latency_result *latency)
-{
-	uint64_t counts[LATENCY_WAYS][ROWS] = {0};
-	double low = INFINITY, high = 0, most = 0, step;
-
-	for (int way = 0; way < LATENCY_WAYS; way++) {
-		low = fmin(low, (double)histogram_quantile(&latency->ways[way], 0.001));
-		high = fmax(high, (double)histogram_quantile(&latency->ways[way], 0.999));
-	}
-	step = fmax(log(high / low) / ROWS, 1e-6);
-	for (int way = 0; way < LATENCY_WAYS; way++) {
-		const struct histogram *h = &latency->ways[way];
-
-		for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++) {
-			double row;
-
-			if (h->buckets[b] == 0)
-				continue;
-			row = floor(log(fmax((double)histogram_bucket_low(b), 1) / low) / step);
-			counts[way][(int)fmin(fmax(row, 0), ROWS - 1)] += h->buckets[b];
-		}
-		for (int row = 0; row < ROWS; row++)
-			most = fmax(most, (double)counts[way][row] / (double)h->count);
-	}
-	printf("\n  %10s   %-*s%9s%-*s\n", "us from", BAR + 1, WAY_NAMES[0], "", BAR, WAY_NAMES[1]);
-	for (int row = 0; row < ROWS; row++) {
-		printf("  %10s  ", row == 0 ? "0" : three_digits(low * exp(step * row) / 1e3).s);
-		for (int way = 0; way < LATENCY_WAYS; way++) {
-			double share = (double)counts[way][row] / (double)latency->ways[way].count;
-
-			printf(" ");
-			print_bar(share / most);
-			if (share > 0)
-				printf(" %5.2f %%", share * 100);
-			else
-				printf(" %7s", "");
-			printf(" ");
-		}
-		printf("\n");
-	}
+	for (int way = 0; way < LATENCY_WAYS; way++)
+		ways[way] = &latency->ways[way];
+	figures_rows(ways, WAY_NAMES, LATENCY_WAYS);
 }
 
 void report_latency(const struct report *r)
 {
 	print_table(r->latency);
-	print_histogram(r->latency);
+	print_rows(r->latency);
 	(void)fflush(stdout);
 }
 

@@ -7,8 +7,8 @@
  * values in it. Storage is the caller's; nothing allocates, nothing can fail.
  * One histogram belongs to one thread; give each thread its own and merge.
  */
-#ifndef STRESS_HISTOGRAM_H
-#define STRESS_HISTOGRAM_H
+#ifndef TOOLS_HISTOGRAM_H
+#define TOOLS_HISTOGRAM_H
 
 #include <stdint.h>
 

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * groups.c - what one peer says to many: passed on by the workers, each to its own members.
+ *
+ * Who is a member stands in one bit for each group and peer, at the worker that owns the
+ * peer's lanes. The others only see how many members that worker has of a group.
+ *
+ * Why that look may be a relaxed one: a peer that was told by a member of its being one got
+ * to know it through words that were released after the count was stored, and what it then
+ * sends to the group we acquire from its lane. Who was not told by anybody can't know.
+ */
+#include "groups.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "mail.h"
+#include "sys.h"
+#include "worker.h"
+
+static uint32_t words_of(uint32_t peers)
+{
+	return (peers + 63) / 64;
+}
+
+int groups_open(struct groups *g, uint32_t peers)
+{
+	*g = (struct groups){.words = words_of(peers)};
+	g->bits = sys_calloc((size_t)FAMEZ_GROUPS_MAX * g->words, sizeof(*g->bits));
+	return g->bits ? 0 : -ENOMEM;
+}
+
+void groups_close(struct groups *g)
+{
+	free(g->bits);
+	g->bits = NULL;
+}
+
+uint64_t groups_bytes(uint32_t peers)
+{
+	return (uint64_t)FAMEZ_GROUPS_MAX * words_of(peers) * sizeof(uint64_t);
+}
+
+/* ---- who is a member -------------------------------------------------------------------- */
+
+static uint32_t index_of(const struct mail *m, const struct mail_peer *p)
+{
+	return (uint32_t)(p - m->peers);
+}
+
+static _Atomic uint32_t *members_of(const struct mail *m, uint16_t worker, unsigned group)
+{
+	return &m->shared->members[(size_t)worker * FAMEZ_GROUPS_MAX + group];
+}
+
+static void change(struct mail *m, struct mail_peer *p, unsigned group, bool in)
+{
+	uint32_t index = index_of(m, p);
+	uint64_t *word = &m->groups.bits[(size_t)group * m->groups.words + index / 64];
+	uint64_t bit = UINT64_C(1) << (index % 64);
+	_Atomic uint32_t *members = members_of(m, m->worker->nth, group);
+	uint32_t count = atomic_load_explicit(members, memory_order_relaxed);
+
+	if (!(*word & bit) == !in)
+		return;
+	*word ^= bit;
+	if (in) {
+		count++;
+		p->groups++;
+		m->counts.memberships++;
+	} else {
+		count--;
+		p->groups--;
+		m->counts.memberships--;
+	}
+	atomic_store_explicit(members, count, memory_order_relaxed);
+}
+
+void groups_enter(struct mail *m, struct mail_peer *p, unsigned group)
+{
+	if (group)
+		change(m, p, group, true);
+	else
+		m->counts.ignored++;
+}
+
+void groups_exit(struct mail *m, struct mail_peer *p, unsigned group)
+{
+	if (group)
+		change(m, p, group, false);
+	else
+		m->counts.ignored++;
+}
+
+void groups_leave(struct mail *m, struct mail_peer *p)
+{
+	for (unsigned group = 1; p->groups && group < FAMEZ_GROUPS_MAX; group++)
+		change(m, p, group, false);
+	assert(!p->groups);
+}
+
+unsigned groups_count(const struct mail *m)
+{
+	unsigned count = 0;
+
+	for (unsigned group = 1; group < FAMEZ_GROUPS_MAX; group++) {
+		uint32_t members = 0;
+
+		for (uint16_t w = 0; w < m->shared->shards; w++)
+			members +=
+				atomic_load_explicit(members_of(m, w, group), memory_order_relaxed);
+		count += members > 0;
+	}
+	return count;
+}
+
+/* ---- passing on ------------------------------------------------------------------------- */
+
+bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *seen)
+{
+	unsigned group = FAMEZ_KIND_GROUP(seen->kind);
+	const struct mail_link link = {
+		.what = LINK_RELAY,
+		.payload = seen->payload,
+		.bytes = seen->bytes,
+		.sender = p->id,
+		.kind = FAMEZ_KIND(FAMEZ_TYPE_GROUP, group),
+		/* Whose lane it is in, whatever the record says. */
+		.origin = (uint16_t)p->id,
+	};
+	uint8_t asked = 0;
+
+	if (!group) {
+		m->counts.ignored++;
+		return false;
+	}
+	if (m->groups.relays == LINKS_RELAYS_MAX) {
+		m->groups.starved = true;
+		mail_park(m, p, PARKED_FULL);
+		return true;
+	}
+	m->counts.group_messages++;
+	for (uint16_t to = 0; to < m->shared->shards; to++) {
+		if (!atomic_load_explicit(members_of(m, to, group), memory_order_relaxed))
+			continue;
+		mail_link(m, to, &link);
+		asked++;
+	}
+	if (!asked)
+		return false;
+	m->groups.relays++;
+	p->relayed = asked;
+	mail_park(m, p, PARKED_RELAY);
+	return true;
+}
+
+/* One worker less that @p's record waits for. */
+static void done(struct mail *m, struct mail_peer *p)
+{
+	assert(p->parked == PARKED_RELAY && p->relayed);
+	if (--p->relayed)
+		return;
+	m->groups.relays--;
+	famez_inbox_release(&m->reader, &p->rx);
+	mail_unpark(m, p);
+	if (!m->groups.starved)
+		return;
+	m->groups.starved = false;
+	for (uint32_t i = 0; i < m->count; i++)
+		if (m->peers[i].parked == PARKED_FULL)
+			mail_unpark(m, &m->peers[i]);
+}
+
+/* Into some members' lanes. True: it was passed on to all of ours. */
+static bool pass_on(struct mail *m)
+{
+	struct groups *g = &m->groups;
+	const struct mail_link *link = &g->link;
+	const uint64_t *row = &g->bits[(size_t)FAMEZ_KIND_GROUP(link->kind) * g->words];
+
+	while (g->at / 64 < g->words) {
+		uint64_t bits = row[g->at / 64] & UINT64_MAX << g->at % 64;
+		struct mail_peer *p;
+
+		if (!bits) {
+			g->at = (g->at / 64 + 1) * 64;
+			continue;
+		}
+		if (m->spent >= MAIL_TURN_BYTES)
+			return false;
+		g->at = g->at / 64 * 64 + (uint32_t)__builtin_ctzll(bits);
+		p = &m->peers[g->at++];
+		if (p->id != link->sender &&
+			!mail_put(m, p, link->payload, link->bytes, link->kind, link->origin))
+			m->counts.group_copies++;
+	}
+	return true;
+}
+
+/* The next that is asked of us, of every worker in turn. False: nothing is. */
+static bool take_link(struct mail *m)
+{
+	struct groups *g = &m->groups;
+	uint16_t shards = m->shared->shards;
+
+	for (uint16_t n = 1; n <= shards; n++) {
+		uint16_t from = (uint16_t)((g->from + n) % shards);
+
+		if (mail_link_queue_take(
+			    &m->shared->links[from * shards + m->worker->nth], &g->link)) {
+			g->from = from;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void passed_on(struct mail *m)
+{
+	struct groups *g = &m->groups;
+	const struct mail_link link = {.what = LINK_DONE, .sender = g->link.sender};
+
+	g->active = false;
+	if (g->from == m->worker->nth)
+		done(m, mail_peer_of(m, link.sender));
+	else
+		mail_link(m, g->from, &link);
+}
+
+bool groups_turn(struct mail *m)
+{
+	struct groups *g = &m->groups;
+	bool any = false;
+
+	while (m->spent < MAIL_TURN_BYTES && (g->active || take_link(m))) {
+		any = true;
+		if (!g->active) {
+			switch ((enum mail_link_kind)g->link.what) {
+			case LINK_DONE:
+				done(m, mail_peer_of(m, g->link.sender));
+				continue;
+			case LINK_SHOW:
+				mail_show(m);
+				continue;
+			case LINK_RELAY:
+				g->active = true;
+				g->at = 0;
+			}
+		}
+		if (pass_on(m))
+			passed_on(m);
+	}
+	return any;
+}
+
+bool groups_idle(const struct mail *m)
+{
+	uint16_t shards = m->shared->shards;
+
+	if (m->groups.active)
+		return false;
+	for (uint16_t from = 0; from < shards; from++)
+		if (!mail_link_queue_empty(&m->shared->links[from * shards + m->worker->nth]))
+			return false;
+	return true;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * groups.h - what one peer says to many: passed on by the workers, each to its own members.
+ *
+ * The worker that reads the sender's lane tells every worker that has members of the group
+ * where the record lies, itself included; each copies it into its members' lanes and says so;
+ * then the record is released. Until then the sender's lane stands still, so there is no copy
+ * in between, order is kept, and what may be under way is bounded. A member whose lane is
+ * full misses the message, which is counted; nobody waits for him.
+ */
+#ifndef GROUPS_H
+#define GROUPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "links.h"
+
+struct mail;
+struct mail_peer;
+struct famez_seen;
+
+/* One worker's part. */
+struct groups {
+	uint64_t *bits;        /* [group * words + index / 64]: who of our peers is a member */
+	uint32_t words;        /* of a group */
+	uint32_t relays;       /* of our senders, under way */
+	bool starved;          /* a lane is PARKED_FULL */
+	uint16_t from;         /* the worker that we listened to last */
+	struct mail_link link; /* what it said */
+	bool active;           /* we are passing that on */
+	uint32_t at;           /* ... and go on with this peer */
+};
+
+/** groups_open() - for @peers peers of a worker's. Returns 0 or -ENOMEM. */
+int groups_open(struct groups *g, uint32_t peers);
+void groups_close(struct groups *g);
+
+/** groups_bytes() - for the budget. */
+uint64_t groups_bytes(uint32_t peers);
+
+/** groups_enter(), groups_exit() - @p is a member of @group (below FAMEZ_GROUPS_MAX), or not. */
+void groups_enter(struct mail *m, struct mail_peer *p, unsigned group);
+void groups_exit(struct mail *m, struct mail_peer *p, unsigned group);
+/** groups_leave() - @p is in no group any more. */
+void groups_leave(struct mail *m, struct mail_peer *p);
+
+/** groups_count() - how many have members, whosever these are. */
+unsigned groups_count(const struct mail *m);
+
+/** groups_relay() - pass on what @p said. True: its lane is parked until that is done. */
+bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *seen);
+
+/** groups_turn() - what workers ask of us. True: something was done. */
+bool groups_turn(struct mail *m);
+/** groups_idle() - nothing is asked of us. */
+bool groups_idle(const struct mail *m);
+
+#endif

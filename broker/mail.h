@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mail.h - one worker's share of the server's inbox: who speaks to us, and what we answer.
+ *
+ * The server is a peer. Its inbox is shared out by sender: worker k reads the lanes, and
+ * hears the v1 slots, of the senders whose ID modulo `shards` is k. It is also the only one
+ * that writes into those peers' lanes from the server, so every lane keeps one writer. That
+ * worker need not be the one that serves the peer's socket.
+ *
+ * A worker's turn takes a bounded number of messages and bytes. Answers, and what groups are
+ * passed, are written as they come and published once a turn; so all doorbells of a turn
+ * leave with one io_uring_enter(2).
+ *
+ * Here and in slots.c and groups.c, `mail` stands for one worker's share. Workers pass each
+ * other small values by queues (links.h); nothing else is shared.
+ */
+#ifndef MAIL_H
+#define MAIL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "famez/inbox.h"
+#include "groups.h"
+#include "links.h"
+#include "mailbox.h"
+#include "op.h"
+#include "personality.h"
+#include "queue.h"
+#include "report.h"
+#include "slots.h"
+
+/* A worker's turn ends after so many messages, or so many bytes copied: some 200 us. A copy
+ * counts for MAIL_COPY_COST besides its bytes. */
+#define MAIL_TURN_MESSAGES 256u
+#define MAIL_TURN_BYTES    (512u << 10)
+#define MAIL_COPY_COST     128u
+
+struct worker;
+
+/* What all shares have in common. Made before the workers start, never changed after. */
+struct mail_shared {
+	const struct mailbox *mailbox;
+	const struct personality *personality;
+	struct worker *workers;
+	uint16_t shards; /* how many workers serve the inbox: 0: nobody, there is none */
+	struct mail_link_queue *links; /* [from * shards + to] */
+	struct slot_text_queue *texts; /* [from]: to worker 0, who has the server's slot */
+	/* [worker * FAMEZ_GROUPS_MAX + group]: how many members that worker has. Written by
+	 * that worker; others look whether it need be asked. */
+	_Atomic uint32_t *members;
+};
+
+/**
+ * mail_shared_init() - @workers are about to be started. Returns 0 or -ENOMEM.
+ * @mailbox may be plain: then nothing is made, and all shares are idle.
+ */
+int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
+	const struct personality *personality, struct worker *workers);
+void mail_shared_destroy(struct mail_shared *shared);
+
+/** mail_bytes() - what all of it takes, for the budget. */
+uint64_t mail_bytes(uint32_t ids, uint16_t workers);
+
+/* Why a lane is not read for now. */
+enum mail_parked {
+	PARKED_NOT,
+	PARKED_ABSENT, /* somebody new speaks: we have not been told yet that he joined */
+	PARKED_RELAY,  /* the record at its head is being passed on */
+	PARKED_FULL,   /* too much is being passed on already */
+};
+
+/* One peer, as the worker that owns its lanes sees it. */
+struct mail_peer {
+	struct mail *mail;
+	struct famez_rx rx;
+	struct famez_tx tx;
+	struct op ring;                /* a doorbell of its on its way */
+	STAILQ_ENTRY(mail_peer) dirty; /* something is written and not published */
+	STAILQ_ENTRY(mail_peer) rungs; /* its slot is to be looked at */
+	uint32_t id;
+	uint32_t generation; /* that we hear; 0: none yet */
+	uint32_t gone;       /* generation of who left the ID; 0: nobody, or another came */
+	uint32_t groups;     /* how many it is in */
+	uint32_t joins;      /* of this ID so far */
+	uint8_t parked;      /* enum mail_parked */
+	uint8_t relayed;     /* workers that still pass its record on */
+	bool present;
+	bool rx_open, tx_open, is_dirty, rung;
+	bool ring_again;  /* rung while `ring` was on its way */
+	bool early;       /* it rang before we heard that it joined */
+	uint8_t greeting; /* ticks for which a v1 client that has no name yet may be greeted */
+	_Alignas(8) unsigned char memory[PERSONALITY_PEER_BYTES];
+};
+
+struct mail {
+	struct worker *worker;
+	struct mail_shared *shared;
+	void *base;
+	const struct famez_geometry *g;
+	bool lanes, slots;       /* are served here */
+	uint32_t generation;     /* of the server */
+	uint32_t count;          /* of peers[] */
+	struct mail_peer *peers; /* [id / shards] */
+	STAILQ_HEAD(, mail_peer) dirty, rung;
+	struct famez_inbox_reader reader;
+	struct groups groups;
+	struct slots own_slot;
+	struct op tick;
+	struct __kernel_timespec tick_time;
+	bool ticked;
+	bool busy;        /* in this turn something was submitted, or left for the next */
+	uint64_t spent;   /* of this turn's bytes */
+	bool took;        /* this turn took something: its sender may be back at once */
+	bool spins;       /* there is more than one CPU: it may be polled for */
+	uint64_t spin_ns; /* how long, before sleeping; 0: it does not pay */
+	unsigned spins_skipped;
+	uint64_t heartbeat; /* of the server; worker 0's */
+	uint64_t showed_ns; /* when peers were last logged */
+	struct report_mail counts;
+};
+
+/** mail_open() - worker @w's share. Its ring is there. Returns 0 or -ENOMEM. */
+int mail_open(struct worker *w);
+/** mail_close() - once the kernel holds nothing of it. */
+void mail_close(struct worker *w);
+
+/** mail_joined(), mail_left() - in the log's order; whoever serves the ID. */
+void mail_joined(struct worker *w, uint32_t id);
+void mail_left(struct worker *w, uint32_t id);
+
+/** mail_rung() - peer @vector's doorbell at the server rang and was emptied. */
+void mail_rung(struct worker *w, uint16_t vector);
+
+/** mail_turn() - take what there is. True: don't sleep. */
+bool mail_turn(struct worker *w);
+
+/**
+ * mail_poll() - after a turn that took something, and has nothing else to do: look for more for
+ * a moment, until @until_ns at most. True: something came, have another turn. Polling is given
+ * up while it is in vain, as where both ends share a CPU.
+ */
+bool mail_poll(struct worker *w, uint64_t until_ns);
+
+/** mail_sleep() - after wakeup_sleep(). True: nothing is left to do, sleep. */
+bool mail_sleep(struct worker *w);
+/** mail_awake() - up again; bells that rang were emptied before. */
+void mail_awake(struct worker *w);
+
+/** mail_report() - fill in this worker's counters. */
+void mail_report(const struct worker *w);
+
+/** mail_rings() - of one worker, that may be due at once: one a peer. */
+uint32_t mail_rings(uint32_t ids, uint16_t workers);
+
+/** mail_operations() - of one worker, that may complete before it looks, each once. */
+uint32_t mail_operations(uint32_t ids, uint16_t workers);
+
+/* For slots.c and groups.c: */
+
+/** mail_peer_of() - NULL unless @id is one of ours. */
+struct mail_peer *mail_peer_of(struct mail *m, uint32_t id);
+
+/** mail_ring() - ring a peer's doorbell. Never waits for it, whatever it did to it. */
+void mail_ring(struct mail *m, struct mail_peer *p);
+
+/**
+ * mail_put() - a message into @p's lane, published at the end of the turn.
+ * Returns 0 or -EAGAIN: it is full, and the message is counted as dropped.
+ */
+int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t bytes,
+	uint16_t kind, uint16_t origin);
+
+/** mail_show() - log our peers as the personality sees them. */
+void mail_show(struct mail *m);
+
+/** mail_park(), mail_unpark() - don't read its lane for now; go on reading it. */
+void mail_park(struct mail *m, struct mail_peer *p, enum mail_parked why);
+void mail_unpark(struct mail *m, struct mail_peer *p);
+
+/** mail_link() - to worker @to; the queue has room for all that can be said. */
+void mail_link(struct mail *m, uint16_t to, const struct mail_link *link);
+
+/** mail_hear() - @text was said by @p; what is answered stands in *answer. */
+void mail_hear(
+	struct mail *m, struct mail_peer *p, const char *text, struct personality_answer *answer);
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mailbox.c - the shared memory as the broker lays it out and keeps its part of it.
+ *
+ * Writes headers at start, and who is there afterwards. Never reads a lane, never rings.
+ *
+ * What an earlier broker left in an existing file is emptied by punching a hole, so that a
+ * sparse file stays one. Its peers may live on, and have it mapped: they find lanes whose
+ * positions make no sense to them any more, and a directory that does not know them. So that
+ * none of them is taken for a new peer, generations go on from another number at each start.
+ */
+#include "mailbox.h"
+
+#include <asm/unistd.h>
+#include <assert.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "sys.h"
+
+/* ---- pages that are gone ---------------------------------------------------------------- */
+
+/* The one mailbox that is open, for the handler. */
+static _Atomic(struct mailbox *) guarded;
+static struct sigaction before;
+
+static bool replace_page(struct mailbox *m, uintptr_t at)
+{
+	uintptr_t first = (uintptr_t)m->base;
+	long mapped;
+
+	if (at < first || at - first >= m->bytes)
+		return false;
+	at -= (at - first) % m->page_bytes;
+	/* mmap(2) without what a library or a sanitizer wraps around it. */
+	mapped = syscall(__NR_mmap, at, m->page_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	if (mapped == -1)
+		return false;
+	atomic_store(&m->lost, true);
+	return true;
+}
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+	struct mailbox *m = atomic_load(&guarded);
+	int error = errno;
+
+	(void)context;
+	if (info->si_code > 0 && m && replace_page(m, (uintptr_t)info->si_addr)) {
+		errno = error;
+		return;
+	}
+	/* Not ours: what would have happened without us happens, when the access is repeated
+	 * or, if somebody sent it, when it is sent again. */
+	(void)sigaction(SIGBUS, &before, NULL);
+	if (info->si_code <= 0)
+		(void)raise(number);
+}
+
+static void guard(struct mailbox *m)
+{
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+	assert(!atomic_load(&guarded));
+	atomic_store(&guarded, m);
+	(void)sigemptyset(&action.sa_mask);
+	(void)sigaction(SIGBUS, &action, &before);
+}
+
+static void unguard(void)
+{
+	(void)sigaction(SIGBUS, &before, NULL);
+	atomic_store(&guarded, NULL);
+}
+
+/* ---- laying out ------------------------------------------------------------------------- */
+
+/* Is it empty, or what a broker wrote: of ours, FAME-Z's or F.E.E.'s? */
+static bool ours_to_use(const void *base)
+{
+	static const unsigned char empty[FAMEZ_SLOT_BYTES];
+	struct famez_globals globals;
+	struct famez_header header;
+	unsigned char seen[FAMEZ_SLOT_BYTES];
+
+	memcpy(seen, base, sizeof(seen));
+	if (memcmp(seen, empty, sizeof(seen)) == 0)
+		return true;
+	memcpy(&globals, seen, sizeof(globals));
+	memcpy(&header, seen + FAMEZ_HEADER_OFFSET, sizeof(header));
+	return header.magic == FAMEZ_HEADER_MAGIC ||
+	       (globals.slot_bytes == FAMEZ_SLOT_BYTES &&
+		       globals.text_offset == FAMEZ_SLOT_TEXT_OFFSET && globals.clients > 0 &&
+		       globals.events == globals.clients + 2 &&
+		       globals.server_id == globals.clients + 1);
+}
+
+/* Two brokers would empty and overwrite each other's mailbox. The lock is this process's
+ * (fcntl(2)), and so does not live on in clients, as one of the open file would. */
+static int lock_out_others(const struct memory *memory, struct why *why)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	int err;
+
+	if (!memory->named)
+		return 0;
+	err = sys_fcntl(memory->fd, F_SETLK, (long)&lock);
+	if (err == -EACCES || err == -EAGAIN)
+		return why_fail(why, -EADDRINUSE,
+			"memory: a living server has laid out %s; choose another name, or want "
+			"--layout plain",
+			memory->name);
+	if (err)
+		return why_fail(
+			why, err, "memory: cannot lock %s: %s", memory->name, strerror(-err));
+	return 0;
+}
+
+static int empty_region(const struct mailbox *m, int fd, uint64_t bytes)
+{
+	uint64_t partial = bytes % m->page_bytes;
+	off_t from = 0, to;
+	int err;
+
+	err = sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes);
+	if (!err) {
+		/* Older kernels' hugetlbfs leaves a page alone that is not wholly in it. */
+		memset((char *)m->base + bytes - partial, 0, partial);
+		return 0;
+	}
+	if (err != -EOPNOTSUPP && err != -ENOSYS)
+		return err;
+	/* A file system without holes to punch: overwrite what there is. */
+	while ((uint64_t)from < bytes) {
+		from = lseek(fd, from, SEEK_DATA);
+		if (from < 0)
+			return errno == ENXIO ? 0 : -errno;
+		to = lseek(fd, from, SEEK_HOLE);
+		if (to < 0)
+			return -errno;
+		if ((uint64_t)to > bytes)
+			to = (off_t)bytes;
+		if (to > from)
+			memset((char *)m->base + from, 0, (size_t)(to - from));
+		from = to;
+	}
+	return 0;
+}
+
+static uint64_t region_bytes(const struct mailbox *m)
+{
+	const struct famez_geometry *g = &m->g;
+
+	if (m->layout == LAYOUT_SLOTS)
+		return (uint64_t)g->ids * FAMEZ_SLOT_BYTES;
+	return g->data_offset + (uint64_t)g->ids * g->ids * g->lane_bytes;
+}
+
+/* Any number but 0, hardly ever the same one twice. */
+static uint32_t some_generation(void)
+{
+	uint32_t number = 0;
+	struct timespec now;
+
+	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) {
+		(void)clock_gettime(CLOCK_REALTIME, &now);
+		number = (uint32_t)now.tv_sec * 1000000u + (uint32_t)now.tv_nsec / 1000u;
+	}
+	return number ? number : 1;
+}
+
+static void lay_out_slots(const struct mailbox *m)
+{
+	struct famez_globals *globals = m->base;
+
+	for (uint32_t id = 1; id < m->g.ids; id++) {
+		if (m->old_slots) {
+			struct famez_slot_old *slot = (void *)famez_slot_at(m->base, id);
+
+			slot->peer_id = id;
+		} else {
+			famez_slot_at(m->base, id)->peer_id = id;
+		}
+	}
+	*globals = (struct famez_globals){
+		.slot_bytes = FAMEZ_SLOT_BYTES,
+		.text_offset = FAMEZ_SLOT_TEXT_OFFSET,
+		.clients = m->g.ids - 2,
+		.events = m->g.ids,
+		.server_id = m->g.ids - 1,
+	};
+}
+
+static void lay_out_directory(struct mailbox *m)
+{
+	const struct famez_geometry *g = &m->g;
+	uint32_t generation = some_generation();
+	struct famez_entry *server;
+
+	for (uint32_t id = 0; id < g->ids; id++)
+		famez_entry_at(m->base, g, id)->generation = generation;
+	if (g->server_id == FAMEZ_NOBODY)
+		return;
+	m->members[g->server_id] = (struct mailbox_member){.joins = 1, .presence = FAMEZ_PRESENT};
+	server = famez_entry_at(m->base, g, g->server_id);
+	server->presence = FAMEZ_PRESENT;
+	server->joins = 1;
+	server->join = 1;
+	(void)snprintf(server->name, sizeof(server->name), "server");
+	server->speaks = FAMEZ_SPEAKS_LANES;
+}
+
+static void lay_out_header(const struct mailbox *m)
+{
+	const struct famez_geometry *g = &m->g;
+	struct famez_header *h = famez_header_at(m->base);
+
+	*h = (struct famez_header){
+		.magic = FAMEZ_HEADER_MAGIC,
+		.features = g->features,
+		.bytes = g->bytes,
+		.ids = g->ids,
+		.server_id = g->server_id,
+		.vectors = g->vectors,
+		.lane_bytes = g->lane_bytes,
+		.inbox_bytes = g->inbox_bytes,
+		.server_shards = g->server_shards,
+		.directory_offset = g->directory_offset,
+		.inbox_offset = g->inbox_offset,
+		.lane_offset = g->lane_offset,
+		.data_offset = g->data_offset,
+	};
+	/* Everything else is there for whoever sees it. Pairs with famez_geometry_read(). */
+	famez_store_release(&h->version, FAMEZ_HEADER_VERSION);
+}
+
+static int lay_out(struct mailbox *m, const struct memory *memory, struct why *why)
+{
+	int err = memory->existed ? empty_region(m, memory->fd, region_bytes(m)) : 0;
+
+	if (err)
+		return why_fail(
+			why, err, "memory: cannot empty %s: %s", memory->name, strerror(-err));
+	lay_out_slots(m);
+	if (m->layout == LAYOUT_LANES) {
+		lay_out_directory(m);
+		lay_out_header(m);
+	}
+	if (mailbox_lost(m))
+		return why_fail(why, -ENOSPC,
+			"memory: its first pages cannot be written; is there room where it lies, "
+			"or are there huge pages? Or want --layout plain");
+	return 0;
+}
+
+static void take_geometry(struct mailbox *m, const struct mailbox_wish *wish)
+{
+	if (wish->layout == LAYOUT_LANES) {
+		int err = famez_geometry_of(&m->g, m->bytes, wish->ids);
+
+		assert(!err);
+	} else {
+		assert((uint64_t)wish->ids * FAMEZ_SLOT_BYTES <= m->bytes);
+		m->g = (struct famez_geometry){.bytes = m->bytes, .ids = wish->ids};
+	}
+	m->g.server_id = wish->server_id;
+	m->g.vectors = wish->vectors;
+	m->g.server_shards = wish->shards;
+	m->g.features = (wish->old_slots ? FAMEZ_FEATURE_OLD_SLOTS : 0u) |
+			(wish->vectors >= wish->ids ? FAMEZ_FEATURE_VECTOR_IS_SENDER : 0u);
+}
+
+int mailbox_open(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
+	struct why *why)
+{
+	int err;
+
+	*m = (struct mailbox){.layout = LAYOUT_PLAIN, .old_slots = wish->old_slots};
+	m->g.server_id = FAMEZ_NOBODY;
+	if (wish->layout == LAYOUT_PLAIN)
+		return 0;
+	err = lock_out_others(memory, why);
+	if (err)
+		return err;
+	m->bytes = memory->bytes;
+	m->page_bytes = memory_page_bytes(memory->fd);
+	m->members = sys_calloc(wish->ids, sizeof(*m->members));
+	if (!m->members)
+		return why_fail(why, -ENOMEM,
+			"memory: no room for the directory of %u IDs; ask "
+			"for fewer --peers",
+			wish->ids);
+	err = sys_mmap(memory->fd, m->bytes, &m->base);
+	if (err) {
+		(void)why_fail(why, err,
+			"memory: cannot map its %llu bytes: %s; ask for fewer with -l and --peers, "
+			"or for --layout plain",
+			(unsigned long long)m->bytes, strerror(-err));
+		goto undo_members;
+	}
+	guard(m);
+	if (memory->existed && wish->spare_foreign && !ours_to_use(m->base)) {
+		mailbox_close(m);
+		*m = (struct mailbox){.layout = LAYOUT_PLAIN, .foreign = true};
+		m->g.server_id = FAMEZ_NOBODY;
+		return 0;
+	}
+	m->layout = wish->layout;
+	take_geometry(m, wish);
+	err = lay_out(m, memory, why);
+	if (!err)
+		return 0;
+	mailbox_close(m);
+	return err;
+
+undo_members:
+	free(m->members);
+	*m = (struct mailbox){0};
+	return err;
+}
+
+void mailbox_close(struct mailbox *m)
+{
+	if (!m->base)
+		return;
+	unguard();
+	(void)munmap(m->base, m->bytes);
+	free(m->members);
+	*m = (struct mailbox){0};
+}
+
+const char *mailbox_layout_name(enum mailbox_layout layout)
+{
+	static const char *const names[] = {"plain", "slots", "lanes"};
+
+	return names[layout];
+}
+
+bool mailbox_lost(const struct mailbox *m)
+{
+	return atomic_load_explicit(&m->lost, memory_order_relaxed);
+}
+
+/* ---- who is there ----------------------------------------------------------------------- */
+
+static struct famez_entry *entry_of(const struct mailbox *m, uint32_t id)
+{
+	assert(id < m->g.ids && id != m->g.server_id);
+	return famez_entry_at(m->base, &m->g, id);
+}
+
+static void set_presence(struct mailbox *m, uint32_t id, enum famez_presence presence)
+{
+	m->members[id].presence = (uint8_t)presence;
+	famez_store_release(&entry_of(m, id)->presence, (uint32_t)presence);
+}
+
+/* After what changed: who is rung, and sees the number, sees the change. */
+static void count_change(struct mailbox *m)
+{
+	famez_store_release(&famez_header_at(m->base)->changes, ++m->changes);
+}
+
+void mailbox_joining(struct mailbox *m, uint32_t id, bool device)
+{
+	struct famez_entry *e;
+
+	if (m->layout != LAYOUT_LANES)
+		return;
+	e = entry_of(m, id);
+	assert(m->members[id].presence == FAMEZ_ABSENT);
+	/* From here on the peer's own lines are those of somebody who is gone. */
+	famez_store_relaxed(&e->joins, ++m->members[id].joins);
+	famez_store_relaxed(&e->cid, 0u);
+	famez_store_relaxed(&e->sid, 0u);
+	famez_store_relaxed(&e->device, device ? 1u : 0u);
+	set_presence(m, id, FAMEZ_JOINING);
+}
+
+void mailbox_present(struct mailbox *m, uint32_t id)
+{
+	if (m->layout != LAYOUT_LANES)
+		return;
+	assert(m->members[id].presence == FAMEZ_JOINING);
+	set_presence(m, id, FAMEZ_PRESENT);
+	count_change(m);
+}
+
+/* F.E.E. does so at a disconnect: clients list whoever has a name. */
+static void forget_names(const struct mailbox *m, uint32_t id)
+{
+	struct famez_slot *slot = famez_slot_at(m->base, id);
+
+	/* What nobody took would keep the ID's next owner from saying anything. */
+	if (m->old_slots)
+		famez_store_relaxed(
+			&((struct famez_slot_old *)(void *)slot)->text_bytes, UINT64_C(0));
+	else
+		famez_store_relaxed(&slot->text_bytes, UINT64_C(0));
+	memset(slot->name, 0, sizeof(slot->name));
+	if (!m->old_slots)
+		memset(slot->cclass, 0, sizeof(slot->cclass));
+}
+
+void mailbox_absent(struct mailbox *m, uint32_t id)
+{
+	bool was_present;
+
+	if (m->layout == LAYOUT_PLAIN)
+		return;
+	forget_names(m, id);
+	if (m->layout != LAYOUT_LANES)
+		return;
+	was_present = m->members[id].presence == FAMEZ_PRESENT;
+	set_presence(m, id, FAMEZ_ABSENT);
+	if (was_present)
+		count_change(m);
+}
+
+bool mailbox_watches(const struct mailbox *m, uint32_t id)
+{
+	const struct famez_entry *e;
+
+	if (m->layout != LAYOUT_LANES || m->members[id].presence != FAMEZ_PRESENT ||
+		id == m->g.server_id)
+		return false;
+	e = entry_of(m, id);
+	return famez_load_relaxed(&e->join) == m->members[id].joins &&
+	       famez_load_relaxed(&e->watches) != 0;
+}

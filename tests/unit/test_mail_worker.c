@@ -1,0 +1,769 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_mail_worker.c - workers' shares of the server's inbox, stepped by hand on one thread.
+ *
+ * The memory is an anonymous mapping, peers are the two ends of their lanes, and the order in
+ * which workers have their turns is the test's.
+ */
+#include "unit.h"
+
+#include <sys/mman.h>
+
+#include "genz.h"
+#include "worker.h"
+
+#define WORKERS    2u
+#define IDS        160u
+#define SERVER     (IDS - 1u)
+#define SERVER_GEN 77u
+
+struct rig {
+	struct mailbox mailbox;
+	struct bells bells;
+	struct mail_shared mail;
+	struct worker_shared shared;
+	struct worker workers[WORKERS];
+};
+
+/* A peer's ends of its lanes to and from the server. */
+struct speaker {
+	struct rig *rig;
+	uint32_t id, generation;
+	struct famez_tx tx;
+	struct famez_rx rx;
+};
+
+static struct rig *rig_new(const struct personality *who, enum mailbox_layout layout)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	struct mailbox *m = &r->mailbox;
+
+	assert_non_null(r);
+	m->layout = layout;
+	m->bytes = UINT64_C(1) << 31;
+	m->base = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(m->base, MAP_FAILED);
+	assert_int_equal(famez_geometry_of(&m->g, m->bytes, IDS), 0);
+	m->g.server_id = SERVER;
+	m->g.vectors = IDS;
+	m->g.server_shards = WORKERS;
+	m->g.features = FAMEZ_FEATURE_VECTOR_IS_SENDER;
+	famez_entry_at(m->base, &m->g, SERVER)->generation = SERVER_GEN;
+	assert_int_equal(bells_init(&r->bells, IDS, IDS), 0);
+	assert_int_equal(mail_shared_init(&r->mail, m, who, r->workers), 0);
+	r->shared = (struct worker_shared){
+		.bells = &r->bells,
+		.mailbox = m,
+		.mail = &r->mail,
+		.ids_max = IDS,
+		.server_id = SERVER,
+		.vectors = IDS,
+		.workers = WORKERS,
+	};
+	for (uint16_t n = 0; n < WORKERS; n++) {
+		struct worker *w = &r->workers[n];
+
+		w->nth = n;
+		w->shared = &r->shared;
+		assert_int_equal(message_queue_init(&w->inbox, MESSAGE_TO_WORKER), 0);
+		assert_int_equal(wakeup_init(&w->wakeup), 0);
+		assert_int_equal(ring_init(&w->ring, worker_submissions(IDS, WORKERS), 1024), 0);
+		assert_int_equal(mail_open(w), 0);
+	}
+	return r;
+}
+
+static void rig_free(struct rig *r)
+{
+	for (unsigned n = 0; n < WORKERS; n++) {
+		struct worker *w = &r->workers[n];
+
+		ring_destroy(&w->ring);
+		mail_close(w);
+		wakeup_destroy(&w->wakeup);
+		message_queue_destroy(&w->inbox);
+	}
+	mail_shared_destroy(&r->mail);
+	bells_destroy(&r->bells);
+	assert_int_equal(munmap(r->mailbox.base, r->mailbox.bytes), 0);
+	free(r);
+}
+
+static void joins(struct rig *r, uint32_t id)
+{
+	/* One eventfd is enough: the one that the server rings. */
+	int *bell = &r->bells.fds[(size_t)id * IDS + SERVER];
+
+	if (*bell < 0)
+		*bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert_true(*bell >= 0);
+	for (unsigned n = 0; n < WORKERS; n++)
+		mail_joined(&r->workers[n], id);
+}
+
+static void leaves(struct rig *r, uint32_t id)
+{
+	for (unsigned n = 0; n < WORKERS; n++)
+		mail_left(&r->workers[n], id);
+}
+
+static void start(struct speaker *c, struct rig *r, uint32_t id, uint32_t generation)
+{
+	const struct famez_geometry *g = &r->mailbox.g;
+
+	*c = (struct speaker){.rig = r, .id = id, .generation = generation};
+	famez_tx_open(&c->tx, r->mailbox.base, g, SERVER, id, generation, SERVER_GEN);
+	famez_rx_open(&c->rx, r->mailbox.base, g, id, SERVER, generation);
+}
+
+static void say(struct speaker *c, uint16_t kind, const void *payload, uint32_t bytes)
+{
+	void *room = NULL;
+
+	if (famez_tx_claim(&c->tx, bytes, &room) || !room) {
+		fail();
+		return;
+	}
+	memcpy(room, payload, bytes);
+	famez_tx_commit(&c->tx, bytes, kind, (uint16_t)c->id);
+	assert_true(famez_tx_flush(&c->tx));
+	(void)famez_nudge(c->rig->mailbox.base, &c->rig->mailbox.g, SERVER, c->id, &c->tx.rung);
+}
+
+static void say_link(struct speaker *c, const char *text)
+{
+	say(c, FAMEZ_KIND(FAMEZ_TYPE_LINK, 0), text, (uint32_t)strlen(text));
+}
+
+static void enter(struct speaker *c, unsigned group)
+{
+	say(c, FAMEZ_KIND(FAMEZ_TYPE_GROUP_ENTER, group), "", 0);
+}
+
+static void say_group(struct speaker *c, unsigned group, const char *text)
+{
+	say(c, FAMEZ_KIND(FAMEZ_TYPE_GROUP, group), text, (uint32_t)strlen(text));
+}
+
+static bool hears(struct speaker *c, const char *text)
+{
+	struct famez_seen seen;
+
+	if (famez_rx_peek(&c->rx, &seen) != 1)
+		return false;
+	assert_int_equal(seen.bytes, strlen(text));
+	assert_memory_equal(seen.payload, text, seen.bytes);
+	(void)famez_rx_release(&c->rx);
+	return true;
+}
+
+static bool hears_nothing(struct speaker *c)
+{
+	struct famez_seen seen;
+
+	return famez_rx_peek(&c->rx, &seen) == 0;
+}
+
+static bool turn(struct rig *r, unsigned worker)
+{
+	bool busy = mail_turn(&r->workers[worker]);
+
+	assert_int_equal(ring_turn(&r->workers[worker].ring, 0), 0);
+	return busy;
+}
+
+static uint64_t rung(struct rig *r, uint32_t id)
+{
+	return bells_take(bells_fd(&r->bells, id, SERVER));
+}
+
+static void sleeps(struct speaker *c, uint32_t number)
+{
+	famez_store_ordered(
+		famez_asleep_at(c->rig->mailbox.base, &c->rig->mailbox.g, c->id, SERVER), number);
+}
+
+static bool unread(const struct speaker *c)
+{
+	return famez_load_relaxed(&c->tx.lane->consumed) != c->tx.at;
+}
+
+/* ---- lanes ------------------------------------------------------------------------------- */
+
+static void a_sleeper_is_rung_once_for_the_answers_of_a_turn(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	sleeps(&a, 9);
+	for (unsigned n = 0; n < 3; n++)
+		say_link(&a, "ping");
+	assert_true(turn(r, 0));
+	assert_int_equal(rung(r, 4), 1);
+	for (unsigned n = 0; n < 3; n++)
+		assert_true(hears(&a, "pong"));
+	assert_true(hears_nothing(&a));
+	assert_false(turn(r, 0));
+	rig_free(r);
+}
+
+static void a_worker_leaves_others_shares_alone(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a;
+
+	(void)state;
+	joins(r, 5);
+	start(&a, r, 5, 1);
+	say_link(&a, "ping");
+	assert_false(turn(r, 0));
+	assert_true(hears_nothing(&a));
+	(void)turn(r, 1);
+	assert_true(hears(&a, "pong"));
+	rig_free(r);
+}
+
+static void who_speaks_before_he_joined_is_heard_when_he_has(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a;
+
+	(void)state;
+	start(&a, r, 4, 1);
+	say_link(&a, "ping");
+	assert_false(turn(r, 0));
+	assert_true(mail_sleep(&r->workers[0]));
+	mail_awake(&r->workers[0]);
+	assert_true(hears_nothing(&a));
+	joins(r, 4);
+	(void)turn(r, 0);
+	assert_true(hears(&a, "pong"));
+	/* The next owner of the ID, whose lane is known. */
+	leaves(r, 4);
+	start(&a, r, 4, 2);
+	say_link(&a, "ping");
+	assert_false(turn(r, 0));
+	assert_true(mail_sleep(&r->workers[0]));
+	mail_awake(&r->workers[0]);
+	assert_true(hears_nothing(&a));
+	joins(r, 4);
+	(void)turn(r, 0);
+	assert_true(hears(&a, "pong"));
+	rig_free(r);
+}
+
+static void a_new_owner_who_overtakes_the_log_keeps_what_he_did(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct worker *w = &r->workers[0];
+	const struct message left = {.kind = MESSAGE_LEFT, .id = 4};
+	struct speaker old, new, other;
+	struct message m;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&old, r, 4, 1);
+	start(&other, r, 6, 1);
+	say_link(&old, "ping");
+	(void)turn(r, 0);
+	/* The registrar said that he left, and gave the ID to another, who enters a group. */
+	assert_true(message_queue_put(&w->inbox, &left));
+	start(&new, r, 4, 2);
+	enter(&new, 7);
+	assert_true(turn(r, 0));
+	assert_true(unread(&new));
+	assert_int_equal(w->mail.counts.memberships, 0);
+	assert_true(message_queue_take(&w->inbox, &m));
+	leaves(r, 4);
+	joins(r, 4);
+	(void)turn(r, 0);
+	assert_int_equal(w->mail.counts.memberships, 1);
+	say_group(&other, 7, "hello");
+	(void)turn(r, 0);
+	/* The answer to the old one is not for him. */
+	assert_true(hears(&new, "hello"));
+	rig_free(r);
+}
+
+static void of_who_left_only_what_he_said_to_groups_counts(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a, b;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&a, r, 4, 1);
+	start(&b, r, 6, 1);
+	enter(&b, 7);
+	say_link(&a, "ping");
+	(void)turn(r, 0);
+	assert_true(hears(&a, "pong"));
+	say_link(&a, "ping");
+	say_group(&a, 7, "farewell");
+	enter(&a, 7);
+	leaves(r, 4);
+	(void)turn(r, 0);
+	(void)turn(r, 0);
+	assert_true(hears(&b, "farewell"));
+	assert_true(hears_nothing(&a));
+	assert_int_equal(r->workers[0].mail.counts.memberships, 1);
+	rig_free(r);
+}
+
+static void a_message_that_comes_while_it_falls_asleep_keeps_it_awake(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct worker *w = &r->workers[0];
+	uint32_t *asleep;
+	struct speaker a;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	asleep = famez_asleep_at(r->mailbox.base, &r->mailbox.g, SERVER, 4);
+	assert_false(turn(r, 0));
+	say_link(&a, "ping");
+	assert_false(mail_sleep(w));
+	mail_awake(w);
+	assert_int_equal(*asleep, 0);
+	(void)turn(r, 0);
+	(void)turn(r, 0);
+	assert_true(mail_sleep(w));
+	assert_int_not_equal(*asleep, 0);
+	assert_true(hears(&a, "pong"));
+	rig_free(r);
+}
+
+static void polling_is_given_up_while_it_is_in_vain(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	const struct message joined = {.kind = MESSAGE_JOINED, .id = 8};
+	struct worker *w = &r->workers[0];
+	struct speaker a;
+	struct message m;
+	unsigned vain = 0;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	w->mail.spins = true;
+	assert_false(mail_poll(w, UINT64_MAX)); /* nobody has said anything */
+	say_link(&a, "ping");
+	(void)turn(r, 0);
+	say_link(&a, "ping");
+	assert_true(mail_poll(w, UINT64_MAX));
+	(void)turn(r, 0);
+	while (w->mail.spin_ns) {
+		assert_false(mail_poll(w, UINT64_MAX));
+		vain++;
+	}
+	assert_true(vain > 1 && vain < 20);
+	/* One in many is tried again, and pays. */
+	say_link(&a, "ping");
+	while (!mail_poll(w, UINT64_MAX))
+		;
+	assert_int_not_equal(w->mail.spin_ns, 0);
+	(void)turn(r, 0);
+	/* The registrar, and the time that others have waited, end it. */
+	assert_true(message_queue_put(&w->inbox, &joined));
+	assert_true(mail_poll(w, UINT64_MAX));
+	assert_true(message_queue_take(&w->inbox, &m));
+	say_link(&a, "ping");
+	assert_false(mail_poll(w, worker_now_ns()));
+	rig_free(r);
+}
+
+static void a_doorbell_that_blocks_holds_up_nobody_and_rings_in_the_end(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	const uint64_t most = UINT64_MAX - 1;
+	struct speaker a, b;
+	int bell;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&a, r, 4, 1);
+	start(&b, r, 6, 1);
+	bell = bells_fd(&r->bells, 4, SERVER);
+	assert_int_equal(write(bell, &most, sizeof(most)), sizeof(most));
+	assert_int_equal(fcntl(bell, F_SETFL, O_RDWR), 0);
+	for (uint32_t n = 1; n <= 20; n++) {
+		sleeps(&a, n);
+		sleeps(&b, n);
+		say_link(&a, "ping");
+		say_link(&b, "ping");
+		(void)turn(r, 0);
+		(void)turn(r, 0);
+		assert_true(hears(&a, "pong"));
+		assert_true(hears(&b, "pong"));
+	}
+	while (rung(r, 6))
+		;
+	assert_int_equal(rung(r, 4), most);
+	/* The write that waited, then the one that it kept waiting. */
+	for (uint64_t rings = 0; rings < 2;) {
+		assert_int_equal(ring_turn(&r->workers[0].ring, 0), 0);
+		rings += rung(r, 4);
+	}
+	rig_free(r);
+}
+
+static void a_tick_rings_again_whoever_left_his_answer_unread(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct mail *m = &r->workers[0].mail;
+	struct speaker a;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	sleeps(&a, 1);
+	say_link(&a, "ping");
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 4), 1);
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 4), 0);
+	m->ticked = true;
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 4), 1);
+	assert_true(hears(&a, "pong"));
+	(void)famez_rx_publish(&a.rx);
+	m->ticked = true;
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 4), 0);
+	assert_int_equal(famez_entry_at(r->mailbox.base, &r->mailbox.g, SERVER)->heartbeat, 2);
+	rig_free(r);
+}
+
+static void a_lane_that_makes_no_sense_keeps_nobody_else_waiting(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker bad, good;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&bad, r, 4, 1);
+	start(&good, r, 6, 1);
+	say_link(&bad, "ping");
+	(void)turn(r, 0);
+	for (unsigned n = 0; n < 100; n++) {
+		famez_store_relaxed(famez_head_at(bad.tx.data, bad.tx.bytes, bad.tx.at),
+			UINT64_C(0x77777777) + n);
+		say_link(&good, "ping");
+		(void)turn(r, 0);
+		assert_true(hears(&good, "pong"));
+	}
+	assert_true(r->workers[0].mail.counts.garbled >= 100);
+	while (turn(r, 0))
+		;
+	say_link(&bad, "ping");
+	(void)turn(r, 0);
+	assert_true(hears(&bad, "pong"));
+	assert_true(hears(&bad, "pong"));
+	rig_free(r);
+}
+
+static void memory_that_is_lost_is_not_served(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	say_link(&a, "ping");
+	atomic_store(&r->mailbox.lost, true);
+	assert_false(turn(r, 0));
+	assert_true(mail_sleep(&r->workers[0]));
+	assert_true(hears_nothing(&a));
+	leaves(r, 4);
+	rig_free(r);
+}
+
+/* ---- groups ------------------------------------------------------------------------------ */
+
+static void a_record_stays_until_every_worker_has_passed_it_on(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker sender, here, there;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	joins(r, 7);
+	start(&sender, r, 4, 1);
+	start(&here, r, 6, 1);
+	start(&there, r, 7, 1);
+	enter(&sender, 9);
+	enter(&here, 9);
+	enter(&there, 9);
+	(void)turn(r, 0);
+	(void)turn(r, 1);
+	say_group(&sender, 9, "one");
+	say_group(&sender, 9, "two");
+	while (turn(r, 0))
+		;
+	assert_true(hears(&here, "one"));
+	assert_true(hears_nothing(&here));
+	assert_true(mail_sleep(&r->workers[0]));
+	assert_true(unread(&sender));
+	mail_awake(&r->workers[0]);
+	assert_false(mail_sleep(&r->workers[1]));
+	mail_awake(&r->workers[1]);
+	(void)turn(r, 1);
+	assert_true(hears(&there, "one"));
+	assert_false(mail_sleep(&r->workers[0]));
+	mail_awake(&r->workers[0]);
+	for (unsigned n = 0; n < 3; n++) {
+		while (turn(r, 0))
+			;
+		while (turn(r, 1))
+			;
+	}
+	assert_true(hears(&here, "two"));
+	assert_true(hears(&there, "two"));
+	assert_true(hears_nothing(&sender));
+	assert_true(mail_sleep(&r->workers[0]));
+	assert_false(unread(&sender));
+	rig_free(r);
+}
+
+static void no_more_is_under_way_than_there_is_room_for(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker senders[LINKS_RELAYS_MAX + 10], member;
+	unsigned heard = 0;
+
+	(void)state;
+	joins(r, 1);
+	start(&member, r, 1, 1);
+	enter(&member, 4095);
+	(void)turn(r, 1);
+	for (uint32_t n = 0; n < UNIT_COUNT(senders); n++) {
+		joins(r, 2 * n + 2);
+		start(&senders[n], r, 2 * n + 2, 1);
+		say_group(&senders[n], 4095, "hello");
+	}
+	while (turn(r, 0))
+		;
+	assert_int_equal(r->workers[0].mail.groups.relays, LINKS_RELAYS_MAX);
+	assert_true(mail_sleep(&r->workers[0]));
+	mail_awake(&r->workers[0]);
+	for (unsigned n = 0; n < 6; n++) {
+		while (turn(r, 1))
+			;
+		while (turn(r, 0))
+			;
+	}
+	while (hears(&member, "hello"))
+		heard++;
+	assert_int_equal(heard, UNIT_COUNT(senders));
+	assert_int_equal(r->workers[0].mail.groups.relays, 0);
+	assert_int_equal(r->workers[0].mail.counts.received, UNIT_COUNT(senders));
+	rig_free(r);
+}
+
+static void members_who_leave_while_it_is_passed_on_are_left_out(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker sender, leaver, stayer;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 5);
+	joins(r, 7);
+	start(&sender, r, 4, 1);
+	start(&leaver, r, 5, 1);
+	start(&stayer, r, 7, 1);
+	enter(&leaver, 3);
+	enter(&stayer, 3);
+	(void)turn(r, 1);
+	say_group(&sender, 3, "hello");
+	(void)turn(r, 0);
+	leaves(r, 5);
+	leaves(r, 4);
+	(void)turn(r, 1);
+	assert_true(hears_nothing(&leaver));
+	assert_true(hears(&stayer, "hello"));
+	while (turn(r, 0))
+		;
+	assert_int_equal(r->workers[0].mail.groups.relays, 0);
+	rig_free(r);
+}
+
+static void large_messages_to_many_are_spread_over_turns(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker sender, members[70];
+	uint32_t bytes = famez_payload_max(&r->mailbox.g);
+	char *payload = calloc(1, bytes);
+	unsigned turns = 0;
+
+	(void)state;
+	assert_non_null(payload);
+	joins(r, 4);
+	start(&sender, r, 4, 1);
+	for (uint32_t n = 0; n < UNIT_COUNT(members); n++) {
+		joins(r, 2 * n + 6);
+		start(&members[n], r, 2 * n + 6, 1);
+		enter(&members[n], 3);
+	}
+	while (turn(r, 0))
+		;
+	/* A worker that copied everything in one turn would keep others waiting. */
+	assert_true(UNIT_COUNT(members) * bytes > UINT64_C(2) * MAIL_TURN_BYTES);
+	say(&sender, FAMEZ_KIND(FAMEZ_TYPE_GROUP, 3), payload, bytes);
+	while (unread(&sender)) {
+		uint64_t copies = r->workers[0].mail.counts.group_copies;
+
+		if (!turn(r, 0))
+			assert_true(mail_sleep(&r->workers[0]));
+		copies = r->workers[0].mail.counts.group_copies - copies;
+		assert_true(copies * bytes < MAIL_TURN_BYTES + 2 * bytes);
+		turns++;
+	}
+	assert_int_equal(r->workers[0].mail.counts.group_copies, UNIT_COUNT(members));
+	assert_true(turns >= 2);
+	free(payload);
+	rig_free(r);
+}
+
+/* ---- slots ------------------------------------------------------------------------------- */
+
+static void put_slot(struct rig *r, uint32_t id, const char *text)
+{
+	struct famez_slot *slot = famez_slot_at(r->mailbox.base, id);
+
+	memcpy(slot->text, text, strlen(text));
+	slot->text_bytes = strlen(text);
+	mail_rung(&r->workers[id % WORKERS], (uint16_t)id);
+}
+
+static bool slot_says(struct rig *r, uint32_t to, const char *text)
+{
+	struct famez_slot *slot = famez_slot_at(r->mailbox.base, SERVER);
+
+	if (slot->text_bytes != strlen(text) || memcmp(slot->text, text, strlen(text)) != 0 ||
+		slot->last_responder != to)
+		return false;
+	slot->text_bytes = 0;
+	return true;
+}
+
+static void another_worker_s_answer_goes_by_the_one_slot(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
+	joins(r, 5);
+	put_slot(r, 5, "ping");
+	(void)turn(r, 1);
+	assert_int_equal(famez_slot_at(r->mailbox.base, 5)->text_bytes, 0);
+	assert_false(mail_sleep(&r->workers[0]));
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 5), 1);
+	assert_true(slot_says(r, 5, "pong"));
+	rig_free(r);
+}
+
+static void an_answer_to_who_left_is_not_for_the_id_s_next_owner(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
+	joins(r, 5);
+	joins(r, 7);
+	put_slot(r, 5, "ping!EZT=1");
+	(void)turn(r, 1);
+	leaves(r, 5);
+	joins(r, 5);
+	put_slot(r, 7, "ping!EZT=5");
+	(void)turn(r, 1);
+	(void)turn(r, 0);
+	assert_int_equal(rung(r, 5), 0);
+	assert_int_equal(rung(r, 7), 1);
+	assert_true(slot_says(r, 7, "pong!EZT=6"));
+	rig_free(r);
+}
+
+static void a_slot_that_rang_before_its_owner_joined_is_heard_when_he_has(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
+	put_slot(r, 4, "ping");
+	(void)turn(r, 0);
+	assert_int_not_equal(famez_slot_at(r->mailbox.base, 4)->text_bytes, 0);
+	joins(r, 4);
+	(void)turn(r, 0);
+	assert_true(slot_says(r, 4, "pong"));
+	rig_free(r);
+}
+
+static void answers_wait_for_the_slot_in_order(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
+	for (uint32_t id = 2; id < 12; id += 2) {
+		joins(r, id);
+		put_slot(r, id, "ping");
+	}
+	for (uint32_t id = 2; id < 12; id += 2) {
+		(void)turn(r, 0);
+		assert_true(slot_says(r, id, "pong"));
+	}
+	assert_int_equal(r->workers[0].mail.counts.slots_sent, 5);
+	assert_int_equal(r->workers[0].mail.counts.stuck, 0);
+	rig_free(r);
+}
+
+static void answers_beyond_what_may_wait_are_dropped_and_counted(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
+	joins(r, 4);
+	for (unsigned n = 0; n < SLOTS_WAITING + 11; n++) {
+		put_slot(r, 4, "ping");
+		(void)turn(r, 0);
+	}
+	assert_int_equal(r->workers[0].mail.counts.dropped, 10);
+	rig_free(r);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sleeper_is_rung_once_for_the_answers_of_a_turn),
+		cmocka_unit_test(a_worker_leaves_others_shares_alone),
+		cmocka_unit_test(who_speaks_before_he_joined_is_heard_when_he_has),
+		cmocka_unit_test(a_new_owner_who_overtakes_the_log_keeps_what_he_did),
+		cmocka_unit_test(of_who_left_only_what_he_said_to_groups_counts),
+		cmocka_unit_test(a_message_that_comes_while_it_falls_asleep_keeps_it_awake),
+		cmocka_unit_test(polling_is_given_up_while_it_is_in_vain),
+		cmocka_unit_test(a_doorbell_that_blocks_holds_up_nobody_and_rings_in_the_end),
+		cmocka_unit_test(a_tick_rings_again_whoever_left_his_answer_unread),
+		cmocka_unit_test(a_lane_that_makes_no_sense_keeps_nobody_else_waiting),
+		cmocka_unit_test(memory_that_is_lost_is_not_served),
+		cmocka_unit_test(a_record_stays_until_every_worker_has_passed_it_on),
+		cmocka_unit_test(no_more_is_under_way_than_there_is_room_for),
+		cmocka_unit_test(members_who_leave_while_it_is_passed_on_are_left_out),
+		cmocka_unit_test(large_messages_to_many_are_spread_over_turns),
+		cmocka_unit_test(another_worker_s_answer_goes_by_the_one_slot),
+		cmocka_unit_test(an_answer_to_who_left_is_not_for_the_id_s_next_owner),
+		cmocka_unit_test(a_slot_that_rang_before_its_owner_joined_is_heard_when_he_has),
+		cmocka_unit_test(answers_wait_for_the_slot_in_order),
+		cmocka_unit_test(answers_beyond_what_may_wait_are_dropped_and_counted),
+	};
+
+	return unit_run(argc, argv, tests, UNIT_COUNT(tests));
+}

@@ -1,0 +1,786 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * messages.c - messages of a handle: when to wait, for what, and for how long.
+ *
+ * What is in the shared memory is mail.c's. Here is what stands around it: the post of a handle
+ * with its timer, its events, and the waiting of famez_send() and famez_recv(). Those two
+ * look after the rest of the handle while they wait: what the server or a doorbell tells is kept
+ * for famez_next(), in a form that needs no more room however much it is (handle.h).
+ *
+ * Whoever waits is woken by a doorbell. What a doorbell could miss, since anybody may scribble on
+ * what the ringer goes by, the timer looks after, every FAMEZ_TICK_NS. A caller who is never
+ * idle has no need of the timer, and looks at the clock now and then instead.
+ */
+#include "famez/peer.h"
+
+#include "handle.h"
+#include "mail.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* Times that a sleep may be called off in a row before the timer is trusted. */
+#define CALLED_OFF_MAX 8u
+
+/* Calls that found something until the clock is looked at. */
+#define BUSY_MAX 1024u
+
+/* Polls between two looks at the clock. */
+#define POLLS 16u
+
+#define SPIN_US 20
+/* Less is not worth it, and after so many waits without it is tried again. */
+#define SPIN_NS_MIN  1000
+#define SPIN_SKIPPED 32u
+
+/* How often we look whether a v1 slot was emptied: nobody rings for that. */
+#define SLOT_MS 5
+#define SLOT_NS (SLOT_MS * INT64_C(1000000))
+
+/* Most things taken in between two calls' work. */
+#define HEARD_MAX 64u
+
+static int64_t now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void deadline_in(struct timespec *deadline, int ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, deadline);
+	deadline->tv_sec += ms / 1000;
+	deadline->tv_nsec += ms % 1000 * 1000000L;
+}
+
+/* ---- the timer --------------------------------------------------------------------------- */
+
+static int set_timer(int timer, int64_t first_ns, int64_t every_ns)
+{
+	struct itimerspec when = {
+		.it_value = {first_ns / 1000000000, first_ns % 1000000000},
+		.it_interval = {every_ns / 1000000000, every_ns % 1000000000},
+	};
+
+	return timerfd_settime(timer, 0, &when, NULL) < 0 ? -errno : 0;
+}
+
+/* The descriptor is readable at once: there is more to do than one call may. */
+static void come_back(struct post *p)
+{
+	(void)set_timer(p->timer, 1, FAMEZ_TICK_NS); /* at worst it is done with the next tick */
+	p->hasty = false;
+}
+
+static void tick(struct famez *f, int64_t now)
+{
+	struct post *p = f->post;
+
+	if (now - p->ticked_ns < (int64_t)FAMEZ_TICK_NS * 9 / 10)
+		return;
+	p->ticked_ns = now;
+	mail_tick(p->mail);
+}
+
+void messages_tick(struct famez *f)
+{
+	struct post *p = f->post;
+	uint64_t expired;
+
+	(void)!read(p->timer, &expired, sizeof(expired)); /* only says that it is time */
+	if (p->hasty && !p->mail->text_wants) {
+		(void)set_timer(p->timer, FAMEZ_TICK_NS, FAMEZ_TICK_NS);
+		p->hasty = false;
+	}
+	tick(f, now_ns(CLOCK_MONOTONIC_COARSE));
+}
+
+/* ---- what is kept for famez_next() ------------------------------------------------------- */
+
+static int kept_init(struct kept *k, uint32_t ids)
+{
+	*k = (struct kept){.ids = ids};
+	k->is_behind = calloc((ids + 63) / 64, sizeof(uint64_t));
+	k->told = calloc(ids, sizeof(uint16_t));
+	if (k->is_behind && k->told)
+		return 0;
+	free(k->is_behind);
+	free(k->told);
+	return -ENOMEM;
+}
+
+static void kept_destroy(struct kept *k)
+{
+	free(k->is_behind);
+	free(k->told);
+}
+
+static bool is_behind(const struct kept *k, uint32_t id)
+{
+	return k->is_behind[id / 64] >> (id % 64) & 1;
+}
+
+static void toggle_behind(struct kept *k, uint32_t id)
+{
+	k->is_behind[id / 64] ^= UINT64_C(1) << (id % 64);
+	k->behind += is_behind(k, id) ? 1u : UINT32_MAX; /* one more, or one less */
+}
+
+/* Before this event all was told of its peer, unless it is behind. */
+static void keep_of_peer(struct kept *k, const struct famez_event *event)
+{
+	uint16_t id = event->peer;
+
+	if (id >= k->ids) /* no ID of this mailbox: its server would not say so */
+		return;
+	if (event->kind == FAMEZ_EVENT_VECTOR) {
+		if (is_behind(k, id))
+			return;
+		k->told[id] = event->vector;
+		toggle_behind(k, id);
+	} else if (!is_behind(k, id)) {
+		k->told[id] = KEPT_LEFT;
+		toggle_behind(k, id);
+	} else if (k->told[id]) {
+		k->told[id] = KEPT_LEFT;
+	} else {
+		toggle_behind(k, id);
+	}
+}
+
+static void keep(struct post *p, int got, const struct famez_event *event)
+{
+	if (got < 0) {
+		p->kept.error = got;
+		return;
+	}
+	switch (event->kind) {
+	case FAMEZ_EVENT_DOORBELL:
+		p->rung += !p->rings[event->vector];
+		p->rings[event->vector] += event->count;
+		break;
+	case FAMEZ_EVENT_VECTOR:
+	case FAMEZ_EVENT_LEFT:
+		keep_of_peer(&p->kept, event);
+		break;
+	default:
+		assert(event->kind == FAMEZ_EVENT_LOST); /* handle_step() has no others by now */
+		p->kept.lost = true;
+		break;
+	}
+}
+
+/* The next thing to tell of an ID that is behind: 1 with *event, or 0 and it is no longer. */
+static int kept_of_peer(struct famez *f, uint16_t id, struct famez_event *event)
+{
+	struct kept *k = &f->post->kept;
+
+	if (k->told[id] == KEPT_LEFT) {
+		k->told[id] = 0;
+		if (!famez_vectors(f, id))
+			toggle_behind(k, id);
+		*event = (struct famez_event){.kind = FAMEZ_EVENT_LEFT, .peer = id};
+		return 1;
+	}
+	while (k->told[id] < famez_vectors(f, id)) {
+		uint16_t vector = k->told[id]++;
+
+		if (famez_bell_fd(f, id, vector) < 0)
+			continue; /* its descriptor was lost: that was an error */
+		*event = (struct famez_event){
+			.kind = FAMEZ_EVENT_VECTOR, .peer = id, .vector = vector};
+		return 1;
+	}
+	toggle_behind(k, id);
+	return 0;
+}
+
+static int kept_next(struct famez *f, struct famez_event *event)
+{
+	struct post *p = f->post;
+	struct kept *k = &p->kept;
+	int error = k->error;
+
+	for (uint32_t first = 0; k->behind && first < k->ids; first += 64)
+		while (k->is_behind[first / 64]) {
+			uint32_t id = first + (uint32_t)__builtin_ctzll(k->is_behind[first / 64]);
+
+			if (kept_of_peer(f, (uint16_t)id, event))
+				return 1;
+		}
+	if (error) {
+		k->error = 0;
+		return error;
+	}
+	if (k->lost) {
+		k->lost = false;
+		*event = (struct famez_event){.kind = FAMEZ_EVENT_LOST};
+		return 1;
+	}
+	for (uint16_t vector = 0; p->rung && vector < FAMEZ_WIRE_VECTORS_MAX; vector++) {
+		if (!p->rings[vector])
+			continue;
+		*event = (struct famez_event){
+			.kind = FAMEZ_EVENT_DOORBELL, .vector = vector, .count = p->rings[vector]};
+		p->rings[vector] = 0;
+		p->rung--;
+		return 1;
+	}
+	return 0;
+}
+
+/* Takes in what comes from outside while we wait: one thing of it, or, without a timeout,
+ * all that is there. */
+static void hear(struct famez *f, int timeout_ms)
+{
+	struct post *p = f->post;
+
+	for (unsigned step = 0; step < HEARD_MAX; step++) {
+		struct famez_event event;
+		bool idle = false;
+		int got;
+
+		got = handle_step(f, &event, timeout_ms, &idle);
+		p->heard |= !idle;
+		if (got)
+			keep(p, got, &event);
+		if (idle || timeout_ms)
+			return;
+	}
+}
+
+/* A caller who never waits comes by here: at times, look after what else there is. */
+static void look_up(struct famez *f)
+{
+	struct post *p = f->post;
+	int64_t now = now_ns(CLOCK_MONOTONIC_COARSE);
+
+	p->busy = 0;
+	if (now - p->ticked_ns < (int64_t)FAMEZ_TICK_NS)
+		return;
+	tick(f, now);
+	hear(f, 0);
+}
+
+/* After something was done that may have rung a bell. */
+static inline void after(struct famez *f)
+{
+	struct post *p = f->post;
+
+	if (p->mail->unheard) {
+		p->mail->unheard = false;
+		hear(f, 0);
+		p->mail->unheard = false; /* the server will tell, or the tick will do */
+	}
+	if (++p->busy >= BUSY_MAX)
+		look_up(f);
+}
+
+/* The end of a call other than famez_next(), and than a famez_recv() that waited. Who waits for
+ * the descriptor now must not miss what we took from behind it. */
+static inline void done(struct famez *f)
+{
+	after(f);
+	if (f->post->heard)
+		come_back(f->post);
+	f->post->heard = false;
+}
+
+/* ---- open and close ---------------------------------------------------------------------- */
+
+static int on_ring(void *owner, uint16_t peer, uint16_t vector)
+{
+	return famez_ring(owner, peer, vector);
+}
+
+int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
+{
+	struct mail_place place;
+	struct post *p;
+	int err;
+
+	if (f->state != MEMBER)
+		return -ENOTCONN;
+	if (f->post)
+		return -EALREADY;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (p->timer < 0) {
+		err = -errno;
+		goto undo_post;
+	}
+	err = set_timer(p->timer, FAMEZ_TICK_NS, FAMEZ_TICK_NS);
+	if (!err)
+		err = handle_watch_timer(f, p->timer);
+	if (err)
+		goto undo_timer;
+	if (how->spin_us > 0)
+		p->spin.max_ns = how->spin_us * INT64_C(1000);
+	else if (how->spin_us == 0)
+		p->spin.max_ns = SPIN_US * INT64_C(1000);
+	if (sysconf(_SC_NPROCESSORS_ONLN) <= 1)
+		p->spin.max_ns = 0;
+	p->spin.now_ns = p->spin.max_ns;
+	p->ticked_ns = now_ns(CLOCK_MONOTONIC_COARSE);
+	place = (struct mail_place){
+		.base = f->memory, .bytes = f->bytes, .id = f->id, .ring = on_ring, .owner = f};
+	err = mail_open(&p->mail, &place, how);
+	if (err)
+		goto undo_timer;
+	err = kept_init(&p->kept, p->mail->g.ids);
+	if (err)
+		goto undo_mail;
+	f->post = p;
+	return 0;
+
+undo_mail:
+	mail_close(p->mail);
+undo_timer:
+	(void)close(p->timer); /* and with it, it is out of the epoll descriptor */
+undo_post:
+	free(p);
+	return err;
+}
+
+void messages_close(struct famez *f)
+{
+	struct post *p = f->post;
+
+	hear(f, 0); /* bells that we may need for the last words */
+	mail_close(p->mail);
+	(void)close(p->timer); /* nothing unwritten */
+	kept_destroy(&p->kept);
+	free(p);
+	f->post = NULL;
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+/* The mail and the rest of the world take turns, so that neither can starve the other. */
+static int next_event(struct famez *f, struct famez_event *event)
+{
+	struct post *p = f->post;
+	unsigned idle_sides = 0;
+
+	for (unsigned step = 0; step < HANDLE_STEPS_MAX && idle_sides < 2; step++) {
+		bool idle = false;
+		int got;
+
+		p->mail_turn = !p->mail_turn;
+		if (p->mail_turn) {
+			got = mail_event(p->mail, event);
+			idle = !got;
+		} else {
+			got = handle_step(f, event, 0, &idle);
+		}
+		if (got)
+			return got;
+		idle_sides = idle ? idle_sides + 1 : 0;
+	}
+	return 0;
+}
+
+int messages_next(struct famez *f, struct famez_event *event)
+{
+	struct post *p = f->post;
+	int got;
+
+	mail_awake(p->mail);
+	p->heard = false;
+	got = kept_next(f, event);
+	if (got)
+		return got;
+	for (unsigned off = 0; off < CALLED_OFF_MAX; off++) {
+		got = next_event(f, event);
+		if (got)
+			return got;
+		if (!mail_sleep(p->mail, true)) {
+			p->mail->unheard = false; /* the server's word wakes us */
+			return 0;
+		}
+	}
+	come_back(p);
+	return 0;
+}
+
+/* ---- polling before sleeping ------------------------------------------------------------- */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* What is waited for: a message, or room. */
+struct waited {
+	struct mail *mail;
+	struct famez_message *into; /* NULL: for room */
+	uint16_t peer;
+	size_t bytes;
+};
+
+static bool has_come(const struct waited *w)
+{
+	return w->into ? mail_peek(w->mail, w->into) : mail_has_room(w->mail, w->peer, w->bytes);
+}
+
+static bool spin(struct spin *s, const struct waited *w)
+{
+	int64_t until, ns = s->now_ns;
+
+	if (!s->max_ns)
+		return false;
+	if (!ns && ++s->skipped < SPIN_SKIPPED)
+		return false;
+	s->skipped = 0;
+	until = now_ns(CLOCK_MONOTONIC) + (ns ? ns : s->max_ns);
+	do {
+		for (unsigned poll = 0; poll < POLLS; poll++) {
+			if (has_come(w)) {
+				ns = s->now_ns * 2;
+				s->now_ns = ns && ns < s->max_ns ? ns : s->max_ns;
+				return true;
+			}
+			relax();
+		}
+	} while (now_ns(CLOCK_MONOTONIC) < until);
+	s->now_ns /= 2;
+	if (s->now_ns < SPIN_NS_MIN)
+		s->now_ns = 0;
+	return false;
+}
+
+/* ---- sending ----------------------------------------------------------------------------- */
+
+/* Waits until there is room, or no more reason to wait. Returns as famez_send(). */
+static int wait_for_room(
+	struct famez *f, uint16_t peer, size_t bytes, void **room, const struct timespec *deadline)
+{
+	struct mail *m = f->post->mail;
+	const struct waited w = {.mail = m, .peer = peer, .bytes = bytes};
+	int err, ms;
+
+	mail_blocked(m, true);
+	for (;;) {
+		mail_flush_all(m);
+		after(f);
+		if (!spin(&f->post->spin, &w) && !mail_ask(m, peer, bytes)) {
+			ms = handle_remaining_ms(deadline);
+			if (ms == 0) {
+				err = -ETIMEDOUT;
+				break;
+			}
+			hear(f, ms);
+		}
+		err = mail_claim(m, peer, bytes, room);
+		if (err != -EAGAIN)
+			break;
+	}
+	mail_blocked(m, false);
+	return err;
+}
+
+/* What was full is not to be waited for: have us told when it has room. */
+static int claim_or_ask(struct mail *m, uint16_t peer, size_t bytes, void **room)
+{
+	int err = mail_claim(m, peer, bytes, room);
+
+	/* A pad may have taken what was there. */
+	for (unsigned tries = 0; err == -EAGAIN && tries < 2 && mail_ask(m, peer, bytes); tries++)
+		err = mail_claim(m, peer, bytes, room);
+	if (err == -EAGAIN)
+		mail_want_room(m, peer, bytes);
+	return err;
+}
+
+static int send_text(struct famez *f, const struct famez_to *to, const void *text, size_t bytes,
+	const struct timespec *deadline, bool patient)
+{
+	struct mail *m = f->post->mail;
+	uint16_t speaker = to->spoof ? to->origin : f->id;
+	int err;
+
+	while ((err = mail_text(m, to->peer, speaker, text, bytes)) == -EAGAIN && patient) {
+		int ms = handle_remaining_ms(deadline);
+
+		if (ms == 0) {
+			err = -ETIMEDOUT;
+			break;
+		}
+		hear(f, ms > 0 && ms < SLOT_MS ? ms : SLOT_MS);
+	}
+	if (err == -EAGAIN && speaker == f->id) {
+		m->text_wants = to->peer;
+		f->post->hasty = true;
+		(void)set_timer(f->post->timer, SLOT_NS, SLOT_NS);
+	}
+	done(f);
+	return err;
+}
+
+static int transmit(struct famez *f, const struct famez_to *to, uint16_t kind, const void *payload,
+	size_t bytes, unsigned flags, int timeout_ms)
+{
+	struct mail *m = f->post->mail;
+	struct timespec deadline;
+	/* Nobody but ourselves could make room in a lane to ourselves. */
+	bool patient = timeout_ms != 0 && to->peer != f->id;
+	void *room;
+	int err;
+
+	if (patient && timeout_ms > 0)
+		deadline_in(&deadline, timeout_ms);
+	err = patient ? mail_claim(m, to->peer, bytes, &room)
+		      : claim_or_ask(m, to->peer, bytes, &room);
+	if (err == -EAGAIN && patient)
+		err = wait_for_room(f, to->peer, bytes, &room, timeout_ms > 0 ? &deadline : NULL);
+	if (!err) {
+		if (bytes)
+			memcpy(room, payload, bytes);
+		mail_commit(m, m->claim, bytes, kind, to->spoof ? to->origin : f->id,
+			flags & FAMEZ_MORE);
+	}
+	if (err == -EOPNOTSUPP && FAMEZ_KIND_TYPE(kind) <= FAMEZ_TYPE_LINK && !(flags & FAMEZ_MORE))
+		return send_text(f, to, payload, bytes, timeout_ms > 0 ? &deadline : NULL, patient);
+	done(f);
+	return err;
+}
+
+int famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
+	unsigned flags, int timeout_ms)
+{
+	struct mail_out *out;
+	void *room;
+
+	if (!f->post || to->type > FAMEZ_MESSAGE_LINK || flags & ~FAMEZ_MORE)
+		return -EINVAL;
+	/* The usual case at once: this is what messages a second depend on. */
+	out = mail_ready(f->post->mail, to->peer);
+	if (out && famez_tx_claim(&out->tx, bytes, &room) == 0) {
+		if (bytes)
+			memcpy(room, payload, bytes);
+		mail_commit(f->post->mail, out, bytes, FAMEZ_KIND(to->type, 0),
+			to->spoof ? to->origin : f->id, flags & FAMEZ_MORE);
+		done(f);
+		return 0;
+	}
+	return transmit(f, to, FAMEZ_KIND(to->type, 0), payload, bytes, flags, timeout_ms);
+}
+
+int famez_claim(struct famez *f, uint16_t peer, size_t bytes, void **payload)
+{
+	int err;
+
+	if (!f->post)
+		return -EINVAL;
+	err = claim_or_ask(f->post->mail, peer, bytes, payload);
+	if (err)
+		done(f); /* it may have rung */
+	return err;
+}
+
+int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsigned flags)
+{
+	struct mail *m = f->post ? f->post->mail : NULL;
+
+	if (!m || !m->claim || to->peer != m->claim->peer || bytes > m->claim->tx.claimed ||
+		to->type > FAMEZ_MESSAGE_LINK || flags & ~FAMEZ_MORE)
+		return -EINVAL;
+	mail_commit(m, m->claim, bytes, FAMEZ_KIND(to->type, 0), to->spoof ? to->origin : f->id,
+		flags & FAMEZ_MORE);
+	done(f);
+	return 0;
+}
+
+int famez_flush(struct famez *f, uint16_t peer)
+{
+	int err;
+
+	if (!f->post)
+		return -EINVAL;
+	err = mail_flush(f->post->mail, peer);
+	done(f);
+	return err;
+}
+
+/* ---- groups ------------------------------------------------------------------------------ */
+
+static int to_group(struct famez *f, unsigned type, uint16_t group, const void *payload,
+	size_t bytes, unsigned flags, int timeout_ms)
+{
+	struct famez_to to = {0};
+	int server;
+
+	if (!f->post || !group || group >= FAMEZ_GROUPS_MAX || flags & ~FAMEZ_MORE)
+		return -EINVAL;
+	server = famez_server_id(f);
+	if (server < 0)
+		return server;
+	to.peer = (uint16_t)server;
+	return transmit(f, &to, FAMEZ_KIND(type, group), payload, bytes, flags, timeout_ms);
+}
+
+int famez_group_enter(struct famez *f, uint16_t group)
+{
+	return to_group(f, FAMEZ_TYPE_GROUP_ENTER, group, NULL, 0, 0, 0);
+}
+
+int famez_group_exit(struct famez *f, uint16_t group)
+{
+	return to_group(f, FAMEZ_TYPE_GROUP_EXIT, group, NULL, 0, 0, 0);
+}
+
+int famez_group_send(struct famez *f, uint16_t group, const void *payload, size_t bytes,
+	unsigned flags, int timeout_ms)
+{
+	return to_group(f, FAMEZ_TYPE_GROUP, group, payload, bytes, flags, timeout_ms);
+}
+
+/* ---- receiving --------------------------------------------------------------------------- */
+
+int famez_peek(struct famez *f, struct famez_message *m)
+{
+	if (!f->post)
+		return -EINVAL;
+	if (mail_peek(f->post->mail, m))
+		return 1;
+	look_up(f);
+	done(f);
+	return 0;
+}
+
+void famez_release(struct famez *f)
+{
+	if (!f->post)
+		return;
+	mail_release(f->post->mail);
+	done(f);
+}
+
+/* Takes what was just peeked at. */
+static int copy_out(struct famez *f, struct famez_message *m, void *into, size_t size)
+{
+	if (m->bytes > size) {
+		m->payload = NULL;
+		return -EMSGSIZE;
+	}
+	if (m->bytes)
+		memcpy(into, m->payload, m->bytes);
+	m->payload = into;
+	mail_release(f->post->mail);
+	after(f);
+	return 1;
+}
+
+/* Waits for a message. Returns whether there is one, in *m. */
+static bool wait_for_message(
+	struct famez *f, struct famez_message *m, const struct timespec *deadline)
+{
+	const struct waited w = {.mail = f->post->mail, .into = m};
+	unsigned off = 0;
+	int ms;
+
+	do {
+		mail_flush_all(w.mail);
+		after(f);
+		if (spin(&f->post->spin, &w))
+			return true;
+		ms = handle_remaining_ms(deadline);
+		if (!mail_sleep(w.mail, false)) {
+			hear(f, ms);
+			mail_awake(w.mail);
+		} else if (++off == CALLED_OFF_MAX && ms) {
+			/* If that leads to nothing again and again, somebody scribbles. */
+			off = 0;
+			hear(f, 1);
+		}
+		if (mail_peek(w.mail, m))
+			return true;
+	} while (ms != 0);
+	return false;
+}
+
+int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size, int timeout_ms)
+{
+	struct timespec deadline;
+
+	if (!f->post)
+		return -EINVAL;
+	if (!mail_peek(f->post->mail, m)) {
+		look_up(f);
+		if (timeout_ms == 0) {
+			done(f);
+			return 0;
+		}
+		if (timeout_ms > 0)
+			deadline_in(&deadline, timeout_ms);
+		if (!wait_for_message(f, m, timeout_ms > 0 ? &deadline : NULL))
+			return 0;
+	}
+	return copy_out(f, m, into, size);
+}
+
+/* ---- the directory, and figures ---------------------------------------------------------- */
+
+size_t famez_payload_bytes_max(const struct famez *f)
+{
+	return f->post ? famez_payload_max(&f->post->mail->g) : 0;
+}
+
+int famez_server_id(const struct famez *f)
+{
+	if (!f->post || f->post->mail->g.server_id == FAMEZ_NOBODY)
+		return -ENOTCONN;
+	return (int)f->post->mail->g.server_id;
+}
+
+int famez_who(struct famez *f, uint16_t id, struct famez_who *who)
+{
+	return f->post ? directory_who(&f->post->mail->directory, id, who) : -EINVAL;
+}
+
+int famez_who_after(struct famez *f, int id)
+{
+	return f->post ? directory_after(&f->post->mail->directory, id) : -1;
+}
+
+int famez_who_named(struct famez *f, const char *name)
+{
+	if (!f->post || !name || !*name)
+		return -EINVAL;
+	return directory_named(&f->post->mail->directory, name);
+}
+
+int famez_traffic(struct famez *f, uint16_t from, uint16_t to, struct famez_traffic *traffic)
+{
+	const struct mail *m = f->post ? f->post->mail : NULL;
+	struct famez_lane *lane;
+	uint64_t unread;
+
+	if (!m || from >= m->g.ids || to >= m->g.ids)
+		return -EINVAL;
+	lane = famez_lane_at(m->base, &m->g, to, from);
+	unread = famez_load_relaxed(&lane->produced) - famez_load_relaxed(&lane->consumed);
+	*traffic = (struct famez_traffic){
+		.messages = famez_load_relaxed(&lane->messages),
+		.payload_bytes = famez_load_relaxed(&lane->payload_bytes),
+		.rings = famez_load_relaxed(&lane->rings),
+		.full = famez_load_relaxed(&lane->full),
+		/* The two may be of different moments, and are anybody's. */
+		.unread_bytes = unread <= m->g.lane_bytes ? unread : 0,
+		.stale = famez_load_relaxed(&lane->stale),
+		.garbled = famez_load_relaxed(&lane->garbled),
+	};
+	return 0;
+}
