@@ -13,6 +13,7 @@ import zlib
 
 from programs import (Broker, Terminal, client, complains, folder, live_client, run,  # noqa: F401
                       run_tests)
+from v1_clients import V1Client
 
 ROOM = ("--peers", "10")  # lanes of 4 KiB in 1 MiB
 SERVER = 11
@@ -208,6 +209,32 @@ def test_wrong_names_are_wrong_usage():
                   ["--class", "FAME-Z Adapter"], ["--class", "a,b"], ["-n", "ä"]):
         complains(run("famez-client", *words, "id"), 2, "famez-client", "printable characters")
     complains(run("famez-client", "--receive-max", "1X"), 2, "famez-client", "such as 64M")
+
+
+def test_it_talks_with_a_client_that_knows_slots_only():
+    with (Broker("--peers", "14", vectors=16) as broker, script(broker, "bob") as bob,
+          V1Client(broker.path, name="old") as old):
+        old.ready()
+        assert bob.ask(f"await {old.id}") == f"peer {old.id} is here, 16 vectors"
+        old.until("its name is seen", lambda: old.conversation(old.server_id)[1:])
+        assert bob.ask("send old hello") == "sent 5 bytes to 1 peer"
+        assert old.hear(text="hello").sender == bob.ident
+        bob.say("ping old")
+        assert old.hear(text="ping").sender == bob.ident  # and has answered
+        assert bob.line().startswith(f"pong from peer {old.id} (old) after ")
+        assert bob.line().startswith("1 round trip")
+        bob.say("watch")
+        old.send(bob.ident, "hi there", fresh=True)
+        until(bob, f"peer {old.id} (old), link, slot: hi there!EZT=1")
+        old.send(bob.ident, "ping", fresh=True)
+        pong = old.hear(text="pong")
+        assert (pong.sender, pong.tracker) == (bob.ident, 2), pong
+    with Broker("--peers", "14", vectors=16) as broker, V1Client(broker.path, name="old") as old:
+        old.ready()
+        old.until("its name is seen", lambda: old.conversation(old.server_id)[1:])
+        complains(client(broker, stdin="send old " + "x" * 384), 1, "famez-client", "too long",
+                  "383 for one that has but a slot")
+        complains(client(broker, "send --file /dev/null old"), 1, "famez-client", "no lanes")
 
 
 # ---------------------------------------------------------------- what strangers may say

@@ -63,7 +63,7 @@ static void a_terminal_gets_nothing_that_it_obeys(void **state)
 	expect_shown("C.UTF-8", "\x1b[2J\x7f", "\\x1b[2J\\x7f");
 	expect_shown("C.UTF-8", "a\\\n\r\t", "a\\\\\\n\\r\\t");
 	expect_shown("C.UTF-8", "\xc2\x9b", "\\u{9b}");
-	expect_shown("C.UTF-8", "\xe2\x80\xae", "\\u{202e}");
+	expect_shown("C.UTF-8", "\xe2\x80\x8b", "\\u{200b}");
 	expect_shown("C.UTF-8", "\x9b", "\\x9b");
 	expect_shown("C.UTF-8", "\xc3\xa4", "\xc3\xa4");
 	expect_shown("C", "\xc3\xa4", "\\u{e4}");
