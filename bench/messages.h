@@ -202,7 +202,7 @@ ALWAYS_INLINE void latency_note(struct stage *stage, uint64_t ns)
 		octave >= 8 ? (scaled >> (octave - 8)) & 255 : (scaled << (8 - octave)) & 255;
 
 	if (octave < OCTAVES)
-		stage->latencies[octave * STEPS + step]++;
+		stage->latencies[(uint64_t)octave * STEPS + step]++;
 }
 
 ALWAYS_INLINE uint64_t loop_ask(const struct ends *s, struct run *r, void *end)

@@ -209,5 +209,10 @@ int messages_fan(const char *socket, pid_t server, uint32_t members, uint32_t mi
 			     "\"server_cpu_ns\": %" PRIu64 ", \"lanes_ns\": %" PRIu64
 			     ", \"bells_ns\": %" PRIu64 "}\n",
 			members, rounds, server_ns, lanes_ns, bells_ns);
-	return err; /* the process ends now, and with it what is still open */
+	/* The process ends now, and with it what is still open. */
+	free(f.handles);
+	free(f.vectors);
+	free(f.lanes);
+	free(payload);
+	return err;
 }
