@@ -223,13 +223,14 @@ void budget_advice(const struct budget *b, char *text, size_t bytes)
 {
 	uint64_t size = lanes_need(b->peers);
 	uint32_t peers = peers_with_lanes(size ? b->shared_bytes : MEMORY_BYTES_MAX);
+	const char *how = b->existing ? "a memory of" : "-l";
 	char of_size[24];
 
 	size_text(size, of_size, sizeof(of_size));
 	if (size && peers)
-		(void)snprintf(text, bytes, "-l %s, or --peers %u", of_size, peers);
+		(void)snprintf(text, bytes, "%s %s, or --peers %u", how, of_size, peers);
 	else if (size)
-		(void)snprintf(text, bytes, "-l %s", of_size);
+		(void)snprintf(text, bytes, "%s %s", how, of_size);
 	else
 		(void)snprintf(text, bytes, "at most --peers %u", peers);
 }
@@ -245,9 +246,10 @@ static int does_not_fit(const struct budget *b, const struct options *o, struct 
 
 		size_text(slots, enough, sizeof(enough));
 		return why_fail(why, -EFBIG,
-			"memory: %s are too few for slots for %u peers; want -l %s, or --peers "
+			"memory: %s are too few for slots for %u peers; want %s %s, or --peers "
 			"%" PRIu64,
-			size, b->peers, enough, b->shared_bytes / FAMEZ_SLOT_BYTES - 2);
+			size, b->peers, b->existing ? "a memory of" : "-l", enough,
+			b->shared_bytes / FAMEZ_SLOT_BYTES - 2);
 	}
 	budget_advice(b, advice, sizeof(advice));
 	return why_fail(why, -EFBIG,
@@ -276,7 +278,9 @@ int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, st
 	 * must start that started when there were no lanes. */
 	if (o->layout == WANT_AUTO && o->peers && o->memory_bytes)
 		return does_not_fit(b, o, why);
-	if (slots_fit)
+	/* Slots that nobody can use are not worth it: this may be a memory whose users have an
+	 * idea of their own what is in it, as with QEMU's server. */
+	if (slots_fit && (o->layout == WANT_SLOTS || o->vectors >= ids_of(b->peers)))
 		b->layout = LAYOUT_SLOTS;
 	return 0;
 }

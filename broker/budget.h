@@ -9,6 +9,7 @@
 #ifndef BUDGET_H
 #define BUDGET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mailbox.h"
@@ -38,6 +39,7 @@ struct budget {
 	uint64_t shared_bytes;
 	enum mailbox_layout layout;
 	uint32_t lane_bytes; /* 0: no lanes */
+	bool existing;       /* the memory was there before us, and keeps its size */
 };
 
 /** budget_of() - the sums for @peers peers, @o's other sizes and @workers workers. */
@@ -58,7 +60,8 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
  */
 int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why);
 
-/** budget_advice() - what would give lanes, such as "-l 8G, or --peers 120". */
+/** budget_advice() - what would give lanes, such as "-l 8G, or --peers 120"; where the memory
+ * is an existing one, "a memory of 8G, or --peers 120". */
 void budget_advice(const struct budget *b, char *text, size_t bytes);
 
 /** budget_print() - the table that --check shows, on standard output. */

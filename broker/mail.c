@@ -56,6 +56,11 @@
 /* Threads of the kernel's, per worker, for doorbells that block. */
 #define DOORBELL_THREADS 8u
 
+/* A turn's lanes may use up half of its bytes: what groups want then has the other half. */
+#define LANES_BYTES (MAIL_TURN_BYTES / 2)
+/* What it costs, in bytes copied, to look through all groups for those that somebody is in. */
+#define FORGET_COST (16u * FAMEZ_GROUPS_MAX)
+
 /* Looks at the bitmap in a turn: whoever sets and clears bits without end has no more. */
 #define COLLECTS_MAX 4u
 
@@ -227,6 +232,9 @@ static void ring_sender(struct famez_inbox_reader *r, uint32_t sender)
 
 static void forget(struct mail *m, struct mail_peer *p)
 {
+	/* Who starts anew with every message has fewer of them taken in a turn. */
+	if (p->groups)
+		m->spent += FORGET_COST;
 	groups_leave(m, p);
 	memset(p->memory, 0, sizeof(p->memory));
 }
@@ -309,6 +317,14 @@ static void publish_all(struct mail *m)
 static void open_way(struct mail *m, struct mail_peer *p)
 {
 	if (!p->tx_open) {
+		/* Nobody wrote here since we laid it out. What stands there all the same was put
+		 * there to have us walk over it. */
+		famez_store_relaxed(
+			&famez_lane_at(m->base, m->g, p->id, m->g->server_id)->produced,
+			UINT64_C(0));
+		famez_store_relaxed((uint64_t *)(void *)famez_lane_data_at(
+					    m->base, m->g, p->id, m->g->server_id),
+			UINT64_C(0));
 		famez_tx_open(&p->tx, m->base, m->g, p->id, m->g->server_id, m->generation,
 			p->generation);
 		p->tx_open = true;
@@ -329,6 +345,7 @@ int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t 
 	err = famez_tx_claim(&p->tx, bytes, &room);
 	if (err) {
 		m->counts.dropped++;
+		m->spent += MAIL_COPY_COST;
 		log_event(unread, LOG_NUMBER("id", p->id));
 		return err;
 	}
@@ -514,7 +531,7 @@ static bool take_lanes(struct mail *m)
 
 	/* Who has us read on and on does not keep others from coming into hand. */
 	(void)famez_inbox_collect(&m->reader);
-	while (taken < MAIL_TURN_MESSAGES && m->spent < MAIL_TURN_BYTES) {
+	while (taken < MAIL_TURN_MESSAGES && m->spent < LANES_BYTES) {
 		struct famez_seen seen;
 		struct famez_rx *rx;
 		struct mail_peer *p;
@@ -571,7 +588,11 @@ static void take_slots(struct mail *m)
 		m->busy = m->busy || !STAILQ_EMPTY(&m->rung);
 		return;
 	}
-	while ((p = STAILQ_FIRST(&m->rung))) {
+	for (unsigned taken = 0; (p = STAILQ_FIRST(&m->rung)); taken++) {
+		if (taken == MAIL_TURN_MESSAGES) {
+			m->busy = true;
+			return;
+		}
 		STAILQ_REMOVE_HEAD(&m->rung, rungs);
 		p->rung = false;
 		if (p->present)
@@ -618,6 +639,23 @@ static void look_after(struct mail *m, struct mail_peer *p)
 		p->greeting = slots_greet(m, p) ? 0 : (uint8_t)(p->greeting - 1);
 }
 
+/* What stands in directory and slot of the server. */
+static void introduce(struct mail *m)
+{
+	const struct personality *who = m->shared->personality;
+	struct famez_slot *slot = famez_slot_at(m->base, m->g->server_id);
+
+	(void)strncpy(slot->name, who->server_name, FAMEZ_NAME_BYTES - 1);
+	if (!m->shared->mailbox->old_slots)
+		(void)strncpy(slot->cclass, who->server_class, FAMEZ_NAME_BYTES - 1);
+	if (m->lanes) {
+		struct famez_entry *e = famez_entry_at(m->base, m->g, m->g->server_id);
+
+		(void)strncpy(e->name, who->server_name, FAMEZ_NAME_BYTES - 1);
+		(void)strncpy(e->cclass, who->server_class, FAMEZ_NAME_BYTES - 1);
+	}
+}
+
 static void tick(struct mail *m)
 {
 	m->ticked = false;
@@ -626,6 +664,8 @@ static void tick(struct mail *m)
 
 		famez_store_relaxed(&e->heartbeat, ++m->heartbeat);
 	}
+	if (m->worker->nth == 0)
+		introduce(m); /* in case somebody scribbled there */
 	for (uint32_t i = 0; i < m->count; i++)
 		if (m->peers[i].present)
 			look_after(m, &m->peers[i]);
@@ -743,23 +783,6 @@ void mail_report(const struct worker *w)
 }
 
 /* ---- the beginning and the end ---------------------------------------------------------- */
-
-/* What stands in directory and slot of the server. */
-static void introduce(struct mail *m)
-{
-	const struct personality *who = m->shared->personality;
-	struct famez_slot *slot = famez_slot_at(m->base, m->g->server_id);
-
-	(void)strncpy(slot->name, who->server_name, FAMEZ_NAME_BYTES - 1);
-	if (!m->shared->mailbox->old_slots)
-		(void)strncpy(slot->cclass, who->server_class, FAMEZ_NAME_BYTES - 1);
-	if (m->lanes) {
-		struct famez_entry *e = famez_entry_at(m->base, m->g, m->g->server_id);
-
-		(void)strncpy(e->name, who->server_name, FAMEZ_NAME_BYTES - 1);
-		(void)strncpy(e->cclass, who->server_class, FAMEZ_NAME_BYTES - 1);
-	}
-}
 
 static void open_inbox(struct mail *m)
 {

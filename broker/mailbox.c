@@ -174,6 +174,17 @@ static uint32_t some_generation(void)
 	return number ? number : 1;
 }
 
+static struct famez_globals globals_of(const struct mailbox *m)
+{
+	return (struct famez_globals){
+		.slot_bytes = FAMEZ_SLOT_BYTES,
+		.text_offset = FAMEZ_SLOT_TEXT_OFFSET,
+		.clients = m->g.ids - 2,
+		.events = m->g.ids,
+		.server_id = m->g.ids - 1,
+	};
+}
+
 static void lay_out_slots(const struct mailbox *m)
 {
 	struct famez_globals *globals = m->base;
@@ -187,13 +198,7 @@ static void lay_out_slots(const struct mailbox *m)
 			famez_slot_at(m->base, id)->peer_id = id;
 		}
 	}
-	*globals = (struct famez_globals){
-		.slot_bytes = FAMEZ_SLOT_BYTES,
-		.text_offset = FAMEZ_SLOT_TEXT_OFFSET,
-		.clients = m->g.ids - 2,
-		.events = m->g.ids,
-		.server_id = m->g.ids - 1,
-	};
+	*globals = globals_of(m);
 }
 
 static void lay_out_directory(struct mailbox *m)
@@ -206,6 +211,7 @@ static void lay_out_directory(struct mailbox *m)
 		famez_entry_at(m->base, g, id)->generation = generation;
 	if (g->server_id == FAMEZ_NOBODY)
 		return;
+	m->generation = generation;
 	m->members[g->server_id] = (struct mailbox_member){.joins = 1, .presence = FAMEZ_PRESENT};
 	server = famez_entry_at(m->base, g, g->server_id);
 	server->presence = FAMEZ_PRESENT;
@@ -215,12 +221,12 @@ static void lay_out_directory(struct mailbox *m)
 	server->speaks = FAMEZ_SPEAKS_LANES;
 }
 
-static void lay_out_header(const struct mailbox *m)
+/* As it is to be, but for the number of changes. */
+static struct famez_header header_of(const struct mailbox *m)
 {
 	const struct famez_geometry *g = &m->g;
-	struct famez_header *h = famez_header_at(m->base);
 
-	*h = (struct famez_header){
+	return (struct famez_header){
 		.magic = FAMEZ_HEADER_MAGIC,
 		.features = g->features,
 		.bytes = g->bytes,
@@ -235,6 +241,13 @@ static void lay_out_header(const struct mailbox *m)
 		.lane_offset = g->lane_offset,
 		.data_offset = g->data_offset,
 	};
+}
+
+static void lay_out_header(const struct mailbox *m)
+{
+	struct famez_header *h = famez_header_at(m->base);
+
+	*h = header_of(m);
 	/* Everything else is there for whoever sees it. Pairs with famez_geometry_read(). */
 	famez_store_release(&h->version, FAMEZ_HEADER_VERSION);
 }
@@ -366,12 +379,73 @@ static void count_change(struct mailbox *m)
 	famez_store_release(&famez_header_at(m->base)->changes, ++m->changes);
 }
 
+/* Words that are as they should be are not written: readers share their lines. */
+static void mend32(uint32_t *word, uint32_t value)
+{
+	if (famez_load_relaxed(word) != value)
+		famez_store_release(word, value);
+}
+
+static void mend64(uint64_t *word, uint64_t value)
+{
+	if (famez_load_relaxed(word) != value)
+		famez_store_release(word, value);
+}
+
+static void mend_words(void *at, const void *as, size_t bytes)
+{
+	uint64_t value;
+
+	for (size_t i = 0; i < bytes / sizeof(value); i++) {
+		memcpy(&value, (const char *)as + i * sizeof(value), sizeof(value));
+		mend64((uint64_t *)at + i, value);
+	}
+}
+
+/* For those who come: who is there has taken all of it already, but for `changes`. */
+static void mend_header(const struct mailbox *m)
+{
+	struct famez_globals globals = globals_of(m);
+	struct famez_header header = header_of(m);
+
+	header.version = FAMEZ_HEADER_VERSION;
+	header.changes = m->changes;
+	mend_words(m->base, &globals, sizeof(globals));
+	mend_words(famez_header_at(m->base), &header, sizeof(header));
+}
+
+void mailbox_mend(struct mailbox *m)
+{
+	const struct famez_geometry *g = &m->g;
+	struct famez_entry *e;
+
+	if (m->layout != LAYOUT_LANES || mailbox_lost(m))
+		return;
+	mend_header(m);
+	for (uint32_t id = 0; id < g->ids; id++) {
+		const struct mailbox_member *member = &m->members[id];
+
+		e = famez_entry_at(m->base, g, id);
+		mend32(&e->joins, member->joins);
+		mend32(&e->device, member->device);
+		mend32(&e->presence, member->presence);
+	}
+	if (g->server_id == FAMEZ_NOBODY)
+		return;
+	e = famez_entry_at(m->base, g, g->server_id);
+	mend32(&e->join, 1u);
+	mend32(&e->generation, m->generation);
+	mend32(&e->speaks, FAMEZ_SPEAKS_LANES);
+}
+
 void mailbox_joining(struct mailbox *m, uint32_t id, bool device)
 {
 	struct famez_entry *e;
 
 	if (m->layout != LAYOUT_LANES)
 		return;
+	mend_header(m); /* the newcomer reads it before the next tick */
+	m->members[id].device = device;
 	e = entry_of(m, id);
 	assert(m->members[id].presence == FAMEZ_ABSENT);
 	/* From here on the peer's own lines are those of somebody who is gone. */

@@ -32,6 +32,7 @@ enum mailbox_layout {
 struct mailbox_member {
 	uint32_t joins;
 	uint8_t presence; /* enum famez_presence */
+	uint8_t device;   /* as in famez_entry */
 };
 
 struct mailbox {
@@ -43,6 +44,7 @@ struct mailbox {
 	bool foreign;            /* plain because of what was found in it */
 	struct mailbox_member *members; /* by ID; the registrar's */
 	uint64_t changes;               /* the registrar's */
+	uint32_t generation;            /* of the server */
 	uint64_t page_bytes;            /* what is replaced when it is gone */
 	_Atomic bool lost;
 };
@@ -82,6 +84,9 @@ void mailbox_joining(struct mailbox *m, uint32_t id, bool device);
 void mailbox_present(struct mailbox *m, uint32_t id);
 /** mailbox_absent() - it is gone. */
 void mailbox_absent(struct mailbox *m, uint32_t id);
+/** mailbox_mend() - store again what the broker wrote, where somebody scribbled over it. To be
+ * called once every FAMEZ_TICK_NS. */
+void mailbox_mend(struct mailbox *m);
 /** mailbox_watches() - @id is present and asked to be rung at joins and leaves. */
 bool mailbox_watches(const struct mailbox *m, uint32_t id);
 

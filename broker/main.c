@@ -65,6 +65,8 @@ static int exit_code(int err)
 		return EXIT_SUCCESS;
 	case EADDRINUSE:
 		return EXIT_IN_USE;
+	case EFBIG: /* an existing memory has no room for the layout */
+		return EXIT_LIMITS;
 	default:
 		return EXIT_FAILURE;
 	}
@@ -307,6 +309,7 @@ static int shared_open(struct server *s)
 		&s->memory, o->memory, o->memory_name, b->shared_bytes, o->memory_bytes, &s->why);
 	if (err)
 		return err;
+	b->existing = s->memory.existed;
 	if (s->memory.bytes != b->shared_bytes)
 		err = budget_mailbox(b, o, s->memory.bytes, &s->why);
 	wish = (struct mailbox_wish){
@@ -435,12 +438,14 @@ static int pidfile_write(struct server *s)
 /* Nobody asked for less than lanes: say why it is less. */
 static void log_layout(const struct server *s)
 {
-	char hint[96], advice[64];
+	char hint[160], advice[64];
 
 	if (s->options.layout != WANT_AUTO || s->mailbox.layout == LAYOUT_LANES)
 		return;
 	budget_advice(&s->budget, advice, sizeof(advice));
-	(void)snprintf(hint, sizeof(hint), "for lanes: %s", advice);
+	(void)snprintf(hint, sizeof(hint), "%s: for lanes it takes %s",
+		s->mailbox.layout == LAYOUT_SLOTS ? "v1 slots only" : "the memory is left empty",
+		advice);
 	log_event(mailbox, LOG_TEXT("layout", mailbox_layout_name(s->mailbox.layout)),
 		LOG_TEXT("hint", s->mailbox.foreign
 					 ? "the memory begins with what no broker wrote, "

@@ -281,6 +281,9 @@ static void take_signals(struct registrar *r)
 /* Rings of one turn: half of what the ring holds, so that the completion queue has room. */
 #define WATCH_BATCH REFUSALS_MAX
 
+/* Threads of the kernel's that wait in doorbells which were made to block, and are full. */
+#define WATCH_THREADS 8u
+
 static void ring_watcher(struct registrar *r, struct seat *seat);
 
 static void on_watcher_rung(struct op *op, int res, uint32_t flags)
@@ -354,6 +357,13 @@ static void on_settle(struct op *op, int res, uint32_t flags)
 	log_settle();
 }
 
+static void on_mend(struct op *op, int res, uint32_t flags)
+{
+	(void)res;
+	(void)flags;
+	container_of(op, struct registrar, mend)->mend_due = true;
+}
+
 static void on_event(struct op *op, int res, uint32_t flags)
 {
 	/* The turn looks everywhere anyway. */
@@ -377,6 +387,16 @@ static void arm(struct registrar *r)
 		sqe = ring_sqe(&r->ring);
 		io_uring_prep_timeout(sqe, &r->settle_time, 0, 0);
 		op_arm(&r->settle, sqe, on_settle);
+	}
+	/* While nobody is here, nobody scribbles. */
+	if (!r->mend.in_kernel && r->mailbox->layout == LAYOUT_LANES && r->membership.present) {
+		r->mend_time = (struct __kernel_timespec){
+			.tv_sec = (long long)(FAMEZ_TICK_NS / 1000000000u),
+			.tv_nsec = (long long)(FAMEZ_TICK_NS % 1000000000u),
+		};
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_timeout(sqe, &r->mend_time, 0, 0);
+		op_arm(&r->mend, sqe, on_mend);
 	}
 	if (!r->signalled.in_kernel) {
 		sqe = ring_sqe(&r->ring);
@@ -409,6 +429,10 @@ static int turn(struct registrar *r)
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
 	accept_some(r);
+	if (r->mend_due) {
+		r->mend_due = false;
+		mailbox_mend(r->mailbox);
+	}
 	ring_watchers(r);
 	tell_of_loss(r);
 	arm(r);
@@ -452,10 +476,11 @@ int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
 	if (err)
 		goto undo_seats;
 	report->printed = &r->wakeup;
-	/* Five operations and the refusals' receives, each completing once. */
+	/* Six operations and the refusals' receives, each completing once. */
 	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX);
 	if (err)
 		goto undo_wakeup;
+	(void)io_uring_register_iowq_max_workers(&r->ring, (unsigned[]){0, WATCH_THREADS});
 	refusals_init(&r->refusals, &r->ring);
 	return 0;
 

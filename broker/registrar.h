@@ -51,13 +51,14 @@ struct registrar {
 	_Atomic int worker_error; /* a worker could not go on: errno */
 	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
 	struct refusals refusals;
-	struct op connecting, signalled, woken, pause, settle;
-	struct __kernel_timespec pause_time, settle_time;
+	struct op connecting, signalled, woken, pause, settle, mend;
+	struct __kernel_timespec pause_time, settle_time, mend_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
 	uint32_t watch_next, watch_left; /* seats to look at for who is to be rung */
 	bool changed;                    /* in the directory, this turn */
 	bool lost_told;                  /* that the mailbox is lost */
+	bool mend_due;                   /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
 	bool accepting; /* somebody may be waiting to be accepted */
 	bool stop;

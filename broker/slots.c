@@ -217,6 +217,7 @@ static int wanted(const struct mail *m)
 
 static void pop(struct slots *s)
 {
+	s->targets[s->waiting[s->first].to].waiting--;
 	s->first = (s->first + 1) % SLOTS_WAITING;
 	s->count--;
 }
@@ -232,7 +233,7 @@ static void say_next(struct mail *m)
 	s->overdue = false;
 	s->look_ns = LOOK_FIRST_NS;
 	m->counts.slots_sent++;
-	ring(m, &s->targets[first->to]);
+	ring(m, &s->targets[s->reader]);
 	pop(s);
 }
 
@@ -240,11 +241,15 @@ static void wait_in_line(struct mail *m, const struct slot_text *t)
 {
 	struct slots *s = &m->own_slot;
 
-	if (s->count == SLOTS_WAITING) {
+	struct slot_target *target = &s->targets[t->to];
+
+	/* Who reads nothing, and says much, does not take up the line. */
+	if (s->count == SLOTS_WAITING || target->waiting == SLOTS_EACH) {
 		m->counts.dropped++;
 		log_event(unread, LOG_NUMBER("id", t->to));
 		return;
 	}
+	target->waiting++;
 	s->waiting[(s->first + s->count++) % SLOTS_WAITING] = *t;
 }
 

@@ -27,9 +27,11 @@
 /* ... what a peer has that used it up once. */
 #define SLOTS_PATIENCE_SLOW_NS UINT64_C(50000000)
 
-/* Answers that wait for the slot, and those on their way from one other worker. */
+/* Answers that wait for the slot, and those on their way from one other worker; and how many
+ * of them may wait for one reader, who can have but one at a time. */
 #define SLOTS_WAITING 256u
 #define SLOTS_PASSED  64u
+#define SLOTS_EACH    4u
 
 struct mail;
 struct mail_peer;
@@ -52,6 +54,7 @@ struct slot_target {
 	bool present;
 	bool ring_again; /* rung while `ring` was on its way */
 	bool slow;       /* it left a text unread */
+	uint16_t waiting; /* texts for it, in line */
 };
 
 /* The server's slot. Worker 0 has it; the others' are empty. */

@@ -93,6 +93,7 @@ step_asan() {
 	done
 	many_tests 'asan blackbox' python3 tests/blackbox/run_all.py --server build/asan/broker/famez-server
 	many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
+	many_tests 'asan soak' python3 tests/soak/soak.py --server build/asan/broker/famez-server
 }
 
 step_tsan() {
@@ -100,6 +101,7 @@ step_tsan() {
 	unit_tests tsan
 	many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
 	many_tests 'tsan blackbox' python3 tests/blackbox/run_all.py --server build/tsan/broker/famez-server --workers 2,4
+	many_tests 'tsan soak' python3 tests/soak/soak.py --server build/tsan/broker/famez-server
 }
 
 step_model() {
@@ -112,6 +114,7 @@ step_release() {
 	many_tests 'release mutations' tests/mutations/run.sh build/release
 	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server --workers 1
 	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release --large
+	many_tests 'release soak' python3 tests/soak/soak.py --server build/release/broker/famez-server 64_peers takes_nothing
 	many_tests 'release vm' python3 tests/vm/run_all.py --server build/release/broker/famez-server \
 		--kit build/kit
 	many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit

@@ -197,19 +197,18 @@ def test_lanes_that_were_asked_for_are_not_given_up():
     assert "-l 512K" in refused("--layout", "slots", "-l", "64K", "--peers", "1000")
 
 
-def test_a_size_alone_that_is_too_small_leaves_slots_and_says_what_would_give_lanes():
-    with Broker(size="1M") as broker:
-        said = broker.wait_event("mailbox")
-        assert said["layout"] == "slots" and said["level"] == "notice"
-        assert "-l 8G" in said["hint"] and "--peers 13" in said["hint"]
-        with Mailbox(broker.join().memory) as box:
-            assert box.magic == bytes(8) and box.clients == 1000
-
-
-def test_a_size_alone_that_does_not_even_hold_slots_leaves_nothing():
-    with Broker(size="64K") as broker:
-        assert broker.wait_event("mailbox")["layout"] == "plain"
-        assert is_empty(broker.join().memory)
+def test_a_size_alone_that_is_too_small_leaves_the_memory_empty_and_says_what_would_give_lanes():
+    for size in ("1M", "64K"):
+        with Broker(size=size) as broker:
+            said = broker.wait_event("mailbox")
+            assert said["layout"] == "plain" and said["level"] == "notice"
+            assert "-l 8G" in said["hint"]
+            assert size != "1M" or "--peers 13" in said["hint"]
+            first, second = broker.join(), broker.join()
+            first.until_knows(second.id)
+            second.leave()
+            first.until_left(second.id)
+            assert is_empty(first.memory)
 
 
 def test_check_prints_what_will_be_laid_out():
@@ -445,9 +444,10 @@ def test_a_file_of_famezs_own_server_is_taken():
 
 
 def test_an_existing_file_is_laid_out_as_large_as_it_is():
-    for options, size, layout in ((["--peers", "4"], 64 * MIB, "lanes"), ([], 4 * MIB, "slots"),
-                                  (["--peers", "100"], MIB, "slots")):
-        with Broker(*options, size=None, start=False) as broker:
+    for options, size, layout in ((["--peers", "4"], 64 * MIB, "lanes"), ([], 4 * MIB, "plain"),
+                                  (["--peers", "100"], MIB, "plain"),
+                                  (["--nClients", "100"], MIB, "slots")):
+        with Broker(*options, vectors=None, size=None, start=False) as broker:
             File(broker, size=size)
             broker.start()
             assert broker.wait_event("start")["layout"] == layout
@@ -457,7 +457,7 @@ def test_an_existing_file_is_laid_out_as_large_as_it_is():
     with Broker("--layout", "lanes", size=None, start=False) as broker:
         where = File(broker)
         status, _, err = run_once(*broker.command[1:])
-        assert status == 1 and "-l 8G" in err and os.stat(where.path).st_size == MIB, err
+        assert status == 3 and "a memory of 8G" in err and os.stat(where.path).st_size == MIB, err
 
 
 def test_the_next_broker_on_a_file_begins_with_a_clean_mailbox():

@@ -86,6 +86,7 @@ bool ledger_garbled(const struct ledger *l, uint32_t seat, uint32_t other)
 {
 	switch (l->plan.scribble) {
 	case SCRIBBLE_ALL:
+	case SCRIBBLE_LANES:
 		return true;
 	case SCRIBBLE_PAIR:
 		return seat < 2 && other < 2;

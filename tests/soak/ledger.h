@@ -32,10 +32,15 @@ enum role {
 	ROLE_SINK,  /* never waits for anybody else, so that others may wait for it for ever */
 	ROLE_MUTE,  /* opens its mailbox, and never does anything again */
 	ROLE_FLOOD, /* sends all it can to everybody, and never stops */
-	ROLE_SCRIBBLER,
 };
 
-enum scribble { SCRIBBLE_NOTHING, SCRIBBLE_ALL, SCRIBBLE_PAIR, SCRIBBLE_HEADER };
+enum scribble {
+	SCRIBBLE_NOTHING,
+	SCRIBBLE_ALL,    /* the whole file, but not without a break: else nobody would talk */
+	SCRIBBLE_LANES,  /* all inboxes and lanes */
+	SCRIBBLE_PAIR,   /* those of seats 0 and 1 */
+	SCRIBBLE_HEADER, /* slot 0 */
+};
 
 struct plan {
 	const char *socket;
@@ -44,8 +49,8 @@ struct plan {
 	unsigned seconds;
 	unsigned hang_seconds; /* the guard; nothing else is judged by the clock */
 	uint64_t seed;
-	enum scribble scribble; /* PAIR: seats 0 and 1 */
-	bool kills;             /* and replacements, clean leaves, and peers that stand still */
+	enum scribble scribble;
+	bool kills; /* and replacements, clean leaves, and peers that stand still */
 };
 
 enum life_state { LIFE_COMING, LIFE_IN, LIFE_GONE };

@@ -155,7 +155,7 @@ static bool is_pong(const struct famez_message *m, const unsigned char *payload)
 /* Does anybody scribble on what comes from this ID? */
 static bool is_garbled(struct actor *a, uint32_t from)
 {
-	if (a->plan->scribble == SCRIBBLE_ALL)
+	if (a->plan->scribble == SCRIBBLE_ALL || a->plan->scribble == SCRIBBLE_LANES)
 		return true;
 	for (uint32_t seat = 0; seat < a->plan->seats; seat++) {
 		uint32_t life = atomic_load(&a->ledger->seats[seat].life);

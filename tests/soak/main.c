@@ -8,7 +8,7 @@
  *     --seconds N     how long they do (20)
  *     --seed N        what to do; printed, so that it can be given again (of the clock)
  *     --kills         kill -9 them at random, have some leave, hold some up; others come
- *     --scribble W    all, pair or header: one more process writes nonsense there
+ *     --scribble W    all, lanes, pair or header: one more process writes nonsense there
  *     --mutes N       the last N peers take nothing, ever
  *     --floods N      the N before them never stop sending
  *     --hang N        seconds without any progress that stand for a hang (60)
@@ -233,14 +233,46 @@ static void judge(struct watch *w)
 	 * saw the change, or died before it could say so. */
 	if (sum.strays + sum.orphans > sum.ambiguous + look(&l->kills))
 		ledger_fail(l, "messages came to whom nobody meant");
-	if (!sum.received || !sum.full)
+	if (!sum.received || (!sum.full && l->plan.scribble != SCRIBBLE_ALL))
 		ledger_fail(l, "nothing was tried");
 	if (l->plan.kills && (!look(&l->kills) || !look(&l->leaves)))
 		ledger_fail(l, "nobody was killed");
 	if (l->plan.scribble == SCRIBBLE_PAIR && (!sum.garbled || !garbled_of_pair(w)))
 		ledger_fail(l, "nobody noticed that a lane was garbled");
-	if (l->plan.scribble == SCRIBBLE_ALL && !sum.garbled)
+	if (l->plan.scribble == SCRIBBLE_LANES && !sum.garbled)
 		ledger_fail(l, "nobody noticed that lanes were garbled");
+}
+
+/* Whatever was done to the file: who comes now finds a mailbox in it, and a server that answers. */
+static void newcomer(struct ledger *l)
+{
+	static const char ping[] = "ping";
+	const struct famez_join how = {.socket = l->plan.socket};
+	const struct famez_mailbox mailbox = {.name = "newcomer"};
+	struct famez_to to = {.type = FAMEZ_MESSAGE_LINK};
+	struct famez_message m;
+	struct famez *f;
+	char into[4096];
+	int err = famez_join(&f, &how), got;
+
+	if (err) {
+		ledger_fail(l, "a newcomer cannot join: error %d", -err);
+		return;
+	}
+	err = famez_mailbox_open(f, &mailbox);
+	if (err)
+		ledger_fail(l, "a newcomer finds no mailbox: error %d", -err);
+	to.peer = (uint16_t)famez_server_id(f);
+	if (!err)
+		err = famez_send(f, &to, ping, strlen(ping), 0, (int)l->plan.hang_seconds * 1000);
+	if (err)
+		ledger_fail(l, "a newcomer cannot send to the server: error %d", -err);
+	do {
+		got = famez_recv(f, &m, into, sizeof(into), (int)l->plan.hang_seconds * 1000);
+	} while (!err && got == 1 && (m.from != to.peer || m.bytes < 4 || memcmp(into, "pong", 4)));
+	if (!err && got != 1)
+		ledger_fail(l, "a newcomer gets no answer from the server: %d", got);
+	famez_leave(f);
 }
 
 static void run(struct watch *w)
@@ -254,8 +286,11 @@ static void run(struct watch *w)
 	if (!go_on_until(w, PHASE_MEET, all_have_met))
 		return;
 	printf("all met within %.1f s\n", (double)(now_ns() - begun) / 1e9);
-	if (go_on_until(w, PHASE_DRAIN, all_has_arrived))
-		judge(w);
+	if (!go_on_until(w, PHASE_DRAIN, all_has_arrived))
+		return;
+	judge(w);
+	if (w->ledger->plan.scribble != SCRIBBLE_NOTHING)
+		newcomer(w->ledger);
 }
 
 static int usage(void)
@@ -301,7 +336,8 @@ static int parse(struct plan *plan, int argc, char **argv)
 			plan->kills = true;
 			break;
 		case 'w':
-			plan->scribble = strcmp(optarg, "all") == 0      ? SCRIBBLE_ALL
+			plan->scribble = strcmp(optarg, "lanes") == 0    ? SCRIBBLE_LANES
+					 : strcmp(optarg, "all") == 0    ? SCRIBBLE_ALL
 					 : strcmp(optarg, "pair") == 0   ? SCRIBBLE_PAIR
 					 : strcmp(optarg, "header") == 0 ? SCRIBBLE_HEADER
 									 : SCRIBBLE_NOTHING;

@@ -107,6 +107,7 @@ int scribbler_run(struct ledger *ledger)
 {
 	const struct famez_join how = {.socket = ledger->plan.socket};
 	struct dice dice = {ledger->plan.seed ^ 0x5c71bb1e};
+	uint32_t nap_ns = 200000;
 	unsigned char header[FAMEZ_SLOT_BYTES];
 	struct famez_geometry g;
 	struct target t = {0};
@@ -135,7 +136,15 @@ int scribbler_run(struct ledger *ledger)
 	case SCRIBBLE_PAIR:
 		add_pair(&t, base, &g, id_of(ledger, 0), id_of(ledger, 1));
 		break;
+	case SCRIBBLE_LANES:
+		nap_ns = 2000000;
+		add(&t, famez_inbox_at(base, &g, 0), (uint64_t)g.ids * g.inbox_bytes);
+		add(&t, famez_lane_at(base, &g, 0, 0),
+			(uint64_t)g.ids * g.ids * sizeof(struct famez_lane));
+		add(&t, famez_lane_data_at(base, &g, 0, 0), (uint64_t)g.ids * g.ids * g.lane_bytes);
+		break;
 	default:
+		nap_ns = 200000000;
 		add(&t, base, bytes);
 		add(&t, base, g.data_offset);
 		add(&t, (char *)base + g.directory_offset, g.ids * sizeof(struct famez_entry));
@@ -143,7 +152,7 @@ int scribbler_run(struct ledger *ledger)
 		break;
 	}
 	while (ledger_phase(ledger) == PHASE_TALK) {
-		struct timespec nap = {.tv_nsec = (long)dice_below(&dice, 200000)};
+		struct timespec nap = {.tv_nsec = (long)dice_below(&dice, nap_ns)};
 		unsigned many = 1 + dice_below(&dice, 64);
 
 		for (unsigned i = 0; i < many; i++)

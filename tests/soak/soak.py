@@ -99,6 +99,10 @@ def test_nonsense_in_the_header_does_nothing_to_those_who_are_there():
     soak(8, SECONDS // 4, "--scribble", "header", others=2)
 
 
+def test_nonsense_in_all_lanes_and_inboxes_ends_with_its_author():
+    soak(8, SECONDS // 4, "--scribble", "lanes", others=2)
+
+
 def test_nonsense_in_the_whole_file_ends_with_its_author():
     soak(8, SECONDS // 4, "--scribble", "all", others=2)
 

@@ -320,28 +320,42 @@ static void size_and_peers_that_do_not_go_together_are_refused_with_what_would_d
 	refuses(&o, 14, 1u << 20, "lanes");
 }
 
-static void a_size_alone_that_is_too_small_leaves_slots_or_nothing(void **state)
+static void a_size_alone_that_is_too_small_leaves_nothing_and_advice(void **state)
 {
 	struct options o = options_of("-l", "1M", NULL, NULL);
 	struct budget b = mailbox_of(&o, 1000, 1u << 20);
 	char advice[64];
 
 	(void)state;
-	assert_int_equal(b.layout, LAYOUT_SLOTS);
+	assert_int_equal(b.layout, LAYOUT_PLAIN);
 	assert_int_equal(b.lane_bytes, 0);
 	budget_advice(&b, advice, sizeof(advice));
 	assert_string_equal(advice, "-l 8G, or --peers 13");
-	assert_int_equal(mailbox_of(&o, 1000, 64u << 10).layout, LAYOUT_PLAIN);
+	/* Nobody can give another size to what exists. */
+	b.existing = true;
+	budget_advice(&b, advice, sizeof(advice));
+	assert_string_equal(advice, "a memory of 8G, or --peers 13");
 }
 
-static void peers_alone_that_are_too_many_for_any_lanes_have_slots(void **state)
+static void slots_are_left_where_v1_clients_have_the_vectors_for_them(void **state)
+{
+	struct options enough = options_of("-n", "102", NULL, NULL);
+	struct options one_less = options_of("-n", "101", NULL, NULL);
+
+	(void)state;
+	assert_int_equal(mailbox_of(&enough, 100, 1u << 20).layout, LAYOUT_SLOTS);
+	assert_int_equal(mailbox_of(&one_less, 100, 1u << 20).layout, LAYOUT_PLAIN);
+	assert_int_equal(mailbox_of(&enough, 100, 32u << 10).layout, LAYOUT_PLAIN);
+}
+
+static void peers_alone_that_are_too_many_for_any_lanes_have_none(void **state)
 {
 	struct options o = options_of("--peers", "30000", "-n", "1");
 	struct budget b = mailbox_of(&o, 30000, 64u << 20);
 	char advice[64];
 
 	(void)state;
-	assert_int_equal(b.layout, LAYOUT_SLOTS);
+	assert_int_equal(b.layout, LAYOUT_PLAIN);
 	budget_advice(&b, advice, sizeof(advice));
 	assert_non_null(strstr(advice, "at most --peers 160"));
 }
@@ -399,8 +413,9 @@ int main(int argc, char **argv)
 		T(a_silent_server_lays_nothing_out_in_64_mib),
 		T(a_silent_server_that_is_told_to_lays_out_lanes_and_no_id_0),
 		T(size_and_peers_that_do_not_go_together_are_refused_with_what_would_do),
-		T(a_size_alone_that_is_too_small_leaves_slots_or_nothing),
-		T(peers_alone_that_are_too_many_for_any_lanes_have_slots),
+		T(a_size_alone_that_is_too_small_leaves_nothing_and_advice),
+		T(slots_are_left_where_v1_clients_have_the_vectors_for_them),
+		T(peers_alone_that_are_too_many_for_any_lanes_have_none),
 		T(lanes_that_were_asked_for_are_not_given_up),
 	};
 

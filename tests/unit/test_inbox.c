@@ -96,7 +96,7 @@ static int next(uint64_t *word)
 	int got = famez_inbox_next(&inbox, &m, &lane);
 
 	assert_true(got >= 0);
-	if (!got || !lane)
+	if (!got || !lane || !m.payload)
 		return -1;
 	assert_int_equal(m.bytes, sizeof(*word));
 	assert_int_equal(m.origin, lane->sender);

@@ -320,6 +320,55 @@ static void who_scribbles_on_the_brokers_lines_is_not_believed(void **state)
 	assert_int_equal(e->presence, FAMEZ_ABSENT);
 }
 
+static void what_somebody_scribbled_over_what_the_broker_wrote_is_mended(void **state)
+{
+	struct famez_geometry g;
+	unsigned char *base, before[FAMEZ_SLOT_BYTES];
+	uint32_t generation;
+
+	(void)state;
+	open_lanes();
+	mailbox_joining(&mailbox, 2, true);
+	mailbox_present(&mailbox, 2);
+	generation = entry(SERVER)->generation;
+	base = map();
+	memcpy(before, base, sizeof(before));
+	memset(base, 0xa5, FAMEZ_HEADER_OFFSET + sizeof(struct famez_header));
+	memset(base + mailbox.g.directory_offset, 0xa5, IDS * sizeof(struct famez_entry));
+	mailbox_mend(&mailbox);
+	assert_int_equal(famez_geometry_read(&g, base, BYTES), 0);
+	assert_memory_equal(base, before, sizeof(struct famez_globals));
+	assert_memory_equal(base + FAMEZ_HEADER_OFFSET, before + FAMEZ_HEADER_OFFSET,
+		sizeof(struct famez_header));
+	assert_int_equal(entry(2)->presence, FAMEZ_PRESENT);
+	assert_int_equal(entry(2)->joins, 1);
+	assert_int_equal(entry(2)->device, 1);
+	assert_int_equal(entry(3)->presence, FAMEZ_ABSENT);
+	assert_int_equal(entry(3)->joins, 0);
+	assert_int_equal(entry(SERVER)->presence, FAMEZ_PRESENT);
+	assert_int_equal(entry(SERVER)->join, entry(SERVER)->joins);
+	assert_int_equal(entry(SERVER)->generation, generation);
+	assert_int_equal(entry(SERVER)->speaks, FAMEZ_SPEAKS_LANES);
+	/* What is a peer's to write, it writes itself. */
+	assert_int_equal(entry(2)->generation, 0xa5a5a5a5);
+	munmap(base, BYTES);
+}
+
+static void a_newcomer_finds_a_header_whatever_was_scribbled_there(void **state)
+{
+	struct famez_geometry g;
+	unsigned char *base;
+
+	(void)state;
+	open_lanes();
+	base = map();
+	memset(base, 0xa5, FAMEZ_SLOT_BYTES);
+	assert_int_not_equal(famez_geometry_read(&g, base, BYTES), 0);
+	mailbox_joining(&mailbox, 1, false);
+	assert_int_equal(famez_geometry_read(&g, base, BYTES), 0);
+	munmap(base, BYTES);
+}
+
 static void the_server_is_never_rung_for_changes(void **state)
 {
 	(void)state;
@@ -328,7 +377,7 @@ static void the_server_is_never_rung_for_changes(void **state)
 	assert_false(mailbox_watches(&mailbox, SERVER));
 }
 
-static void who_leaves_loses_name_and_class_of_its_slot_and_no_more(void **state)
+static void who_leaves_loses_the_name_class_and_text_of_its_slot_and_no_more(void **state)
 {
 	static const enum mailbox_layout layouts[] = {LAYOUT_SLOTS, LAYOUT_LANES};
 
@@ -348,7 +397,7 @@ static void who_leaves_loses_name_and_class_of_its_slot_and_no_more(void **state
 		mailbox_absent(&mailbox, 2);
 		for (unsigned b = 0; b < FAMEZ_NAME_BYTES; b++)
 			assert_int_equal(slot->name[b] | slot->cclass[b], 0);
-		assert_int_equal(slot->text_bytes, 5);
+		assert_int_equal(slot->text_bytes, 0);
 		assert_int_equal(slot->peer_id, 2);
 		mailbox_close(&mailbox);
 		memory_close(&memory);
@@ -370,7 +419,7 @@ static void in_the_older_dialect_there_is_no_class_to_lose(void **state)
 	mailbox_joining(&mailbox, 2, false);
 	mailbox_absent(&mailbox, 2);
 	assert_int_equal(slot->name[0], 0);
-	assert_int_equal(slot->text_bytes, 7);
+	assert_int_equal(slot->text_bytes, 0);
 	assert_int_equal(slot->peer_id, 2);
 }
 
@@ -637,8 +686,10 @@ int main(int argc, char **argv)
 		T(who_never_came_in_is_no_change),
 		T(an_ids_next_owner_is_told_from_the_last),
 		T(who_scribbles_on_the_brokers_lines_is_not_believed),
+		T(what_somebody_scribbled_over_what_the_broker_wrote_is_mended),
+		T(a_newcomer_finds_a_header_whatever_was_scribbled_there),
 		T(the_server_is_never_rung_for_changes),
-		T(who_leaves_loses_name_and_class_of_its_slot_and_no_more),
+		T(who_leaves_loses_the_name_class_and_text_of_its_slot_and_no_more),
 		T(in_the_older_dialect_there_is_no_class_to_lose),
 		T(what_an_earlier_broker_left_is_emptied),
 		T(what_lies_behind_the_layout_is_left_alone),

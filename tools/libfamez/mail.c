@@ -54,7 +54,7 @@ static void bit_clear(uint64_t *bits, uint32_t id)
 
 /* ---- bells ------------------------------------------------------------------------------- */
 
-static void ring_at(struct mail *m, uint16_t peer, uint16_t vector)
+SELDOM static void ring_at(struct mail *m, uint16_t peer, uint16_t vector)
 {
 	int err = m->ring(m->owner, peer, vector);
 
@@ -521,7 +521,7 @@ static inline void hold(struct mail *m, struct famez_message *into, struct famez
 }
 
 /* The next text of a v1 slot. */
-static bool fetch_text(struct mail *m, struct famez_message *into)
+SELDOM static bool fetch_text(struct mail *m, struct famez_message *into)
 {
 	for (uint32_t looks = 0; m->texts_count && looks < m->g.ids; looks++) {
 		uint32_t id = m->texts_at;

@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Out of the way of what runs for each message. */
+#define SELDOM __attribute__((noinline, cold))
+
 /** A lane to us. Kept once opened, whoever has the sender's ID. */
 struct mail_in {
 	struct famez_rx rx; /* first: the inbox reader knows nothing else of us */

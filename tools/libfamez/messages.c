@@ -61,7 +61,7 @@ static void deadline_in(struct timespec *deadline, int ms)
 
 /* ---- the timer --------------------------------------------------------------------------- */
 
-static int set_timer(int timer, int64_t first_ns, int64_t every_ns)
+SELDOM static int set_timer(int timer, int64_t first_ns, int64_t every_ns)
 {
 	struct itimerspec when = {
 		.it_value = {first_ns / 1000000000, first_ns % 1000000000},
@@ -72,13 +72,13 @@ static int set_timer(int timer, int64_t first_ns, int64_t every_ns)
 }
 
 /* The descriptor is readable at once: there is more to do than one call may. */
-static void come_back(struct post *p)
+SELDOM static void come_back(struct post *p)
 {
 	(void)set_timer(p->timer, 1, FAMEZ_TICK_NS); /* at worst it is done with the next tick */
 	p->hasty = false;
 }
 
-static void tick(struct famez *f, int64_t now)
+SELDOM static void tick(struct famez *f, int64_t now)
 {
 	struct post *p = f->post;
 
@@ -237,7 +237,7 @@ static int kept_next(struct famez *f, struct famez_event *event)
 
 /* Takes in what comes from outside while we wait: one thing of it, or, without a timeout,
  * all that is there. */
-static void hear(struct famez *f, int timeout_ms)
+SELDOM static void hear(struct famez *f, int timeout_ms)
 {
 	struct post *p = f->post;
 
@@ -256,7 +256,7 @@ static void hear(struct famez *f, int timeout_ms)
 }
 
 /* A caller who never waits comes by here: at times, look after what else there is. */
-static void look_up(struct famez *f)
+SELDOM static void look_up(struct famez *f)
 {
 	struct post *p = f->post;
 	int64_t now = now_ns(CLOCK_MONOTONIC_COARSE);
