@@ -59,7 +59,7 @@
 /* A turn's lanes may use up half of its bytes: what groups want then has the other half. */
 #define LANES_BYTES (MAIL_TURN_BYTES / 2)
 /* What it costs, in bytes copied, to look through all groups for those that somebody is in. */
-#define FORGET_COST (16u * FAMEZ_GROUPS_MAX)
+#define FORGET_COST (UINT64_C(16) * FAMEZ_GROUPS_MAX)
 
 /* Looks at the bitmap in a turn: whoever sets and clears bits without end has no more. */
 #define COLLECTS_MAX 4u
@@ -319,8 +319,7 @@ static void open_way(struct mail *m, struct mail_peer *p)
 	if (!p->tx_open) {
 		/* Nobody wrote here since we laid it out. What stands there all the same was put
 		 * there to have us walk over it. */
-		famez_store_relaxed(
-			&famez_lane_at(m->base, m->g, p->id, m->g->server_id)->produced,
+		famez_store_relaxed(&famez_lane_at(m->base, m->g, p->id, m->g->server_id)->produced,
 			UINT64_C(0));
 		famez_store_relaxed((uint64_t *)(void *)famez_lane_data_at(
 					    m->base, m->g, p->id, m->g->server_id),
@@ -377,7 +376,12 @@ void mail_show(struct mail *m)
 {
 	const struct personality *who = m->shared->personality;
 	uint32_t shown_count = 0, left_out = 0;
+	uint64_t now = worker_now_ns();
 
+	/* Whichever workers' peers asked for it. */
+	if (m->showed_ns && now - m->showed_ns < SHOW_PAUSE_NS)
+		return;
+	m->showed_ns = now;
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct mail_peer *p = &m->peers[i];
 		struct personality_shown shown = {.state = ""};
@@ -407,9 +411,9 @@ static void show_all(struct mail *m)
 	struct mail_shared *s = m->shared;
 	uint64_t now = worker_now_ns();
 
-	if (m->showed_ns && now - m->showed_ns < SHOW_PAUSE_NS)
+	if (m->asked_ns && now - m->asked_ns < SHOW_PAUSE_NS)
 		return;
-	m->showed_ns = now;
+	m->asked_ns = now;
 	for (uint16_t to = 0; to < s->shards; to++) {
 		struct mail_link_queue *queue = &s->links[m->worker->nth * s->shards + to];
 

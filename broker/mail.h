@@ -118,7 +118,8 @@ struct mail {
 	uint64_t spin_ns; /* how long, before sleeping; 0: it does not pay */
 	unsigned spins_skipped;
 	uint64_t heartbeat; /* of the server; worker 0's */
-	uint64_t showed_ns; /* when peers were last logged */
+	uint64_t asked_ns;  /* when we last asked all to log their peers */
+	uint64_t showed_ns; /* when we logged ours */
 	struct report_mail counts;
 };
 

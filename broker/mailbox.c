@@ -13,6 +13,7 @@
 
 #include <asm/unistd.h>
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -80,17 +81,51 @@ static void unguard(void)
 
 /* ---- laying out ------------------------------------------------------------------------- */
 
-/* Is it empty, or what a broker wrote: of ours, FAME-Z's or F.E.E.'s? */
-static bool ours_to_use(const void *base)
+static uint64_t region_bytes(const struct mailbox *m)
+{
+	const struct famez_geometry *g = &m->g;
+
+	if (m->layout == LAYOUT_SLOTS)
+		return (uint64_t)g->ids * FAMEZ_SLOT_BYTES;
+	return g->data_offset + (uint64_t)g->ids * g->ids * g->lane_bytes;
+}
+
+/* Are there zeros and nothing else? It is read and not looked at where it is mapped: that would
+ * take a huge page for each hole. What can't be read counts as something. */
+static bool is_empty(int fd, uint64_t bytes)
+{
+	unsigned char seen[16384];
+	uint64_t left;
+	ssize_t got;
+
+	for (off_t at = 0; (uint64_t)at < bytes; at += got) {
+		off_t data = lseek(fd, at, SEEK_DATA);
+
+		if ((data < 0 && errno == ENXIO) || data >= (off_t)bytes)
+			return true; /* only a hole is left */
+		if (data > at)
+			at = data;
+		left = bytes - (uint64_t)at;
+		got = pread(fd, seen, left < sizeof(seen) ? left : sizeof(seen), at);
+		if (got <= 0)
+			return got == 0;
+		if (seen[0] || memcmp(seen, seen + 1, (size_t)got - 1) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Is what we lay out empty, or what a broker wrote: of ours, FAME-Z's or F.E.E.'s? */
+static bool ours_to_use(const struct mailbox *m, int fd)
 {
 	static const unsigned char empty[FAMEZ_SLOT_BYTES];
 	struct famez_globals globals;
 	struct famez_header header;
 	unsigned char seen[FAMEZ_SLOT_BYTES];
 
-	memcpy(seen, base, sizeof(seen));
+	memcpy(seen, m->base, sizeof(seen));
 	if (memcmp(seen, empty, sizeof(seen)) == 0)
-		return true;
+		return is_empty(fd, region_bytes(m));
 	memcpy(&globals, seen, sizeof(globals));
 	memcpy(&header, seen + FAMEZ_HEADER_OFFSET, sizeof(header));
 	return header.magic == FAMEZ_HEADER_MAGIC ||
@@ -150,15 +185,6 @@ static int empty_region(const struct mailbox *m, int fd, uint64_t bytes)
 		from = to;
 	}
 	return 0;
-}
-
-static uint64_t region_bytes(const struct mailbox *m)
-{
-	const struct famez_geometry *g = &m->g;
-
-	if (m->layout == LAYOUT_SLOTS)
-		return (uint64_t)g->ids * FAMEZ_SLOT_BYTES;
-	return g->data_offset + (uint64_t)g->ids * g->ids * g->lane_bytes;
 }
 
 /* Any number but 0, hardly ever the same one twice. */
@@ -317,14 +343,14 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 		goto undo_members;
 	}
 	guard(m);
-	if (memory->existed && wish->spare_foreign && !ours_to_use(m->base)) {
+	m->layout = wish->layout;
+	take_geometry(m, wish);
+	if (memory->existed && wish->spare_foreign && !ours_to_use(m, memory->fd)) {
 		mailbox_close(m);
 		*m = (struct mailbox){.layout = LAYOUT_PLAIN, .foreign = true};
 		m->g.server_id = FAMEZ_NOBODY;
 		return 0;
 	}
-	m->layout = wish->layout;
-	take_geometry(m, wish);
 	err = lay_out(m, memory, why);
 	if (!err)
 		return 0;

@@ -57,7 +57,7 @@ struct mailbox_wish {
 	uint16_t vectors;
 	uint16_t shards; /* workers that serve the server's inbox, 1..FAMEZ_SHARDS_MAX */
 	bool old_slots;
-	bool spare_foreign; /* plain, if the memory begins with what no broker wrote */
+	bool spare_foreign; /* plain, if there is something that no broker wrote */
 };
 
 /**

@@ -65,7 +65,7 @@ static int exit_code(int err)
 		return EXIT_SUCCESS;
 	case EADDRINUSE:
 		return EXIT_IN_USE;
-	case EFBIG: /* an existing memory has no room for the layout */
+	case EFBIG: /* an existing memory is too small for what was asked for */
 		return EXIT_LIMITS;
 	default:
 		return EXIT_FAILURE;
@@ -444,12 +444,12 @@ static void log_layout(const struct server *s)
 		return;
 	budget_advice(&s->budget, advice, sizeof(advice));
 	(void)snprintf(hint, sizeof(hint), "%s: for lanes it takes %s",
-		s->mailbox.layout == LAYOUT_SLOTS ? "v1 slots only" : "the memory is left empty",
+		s->mailbox.layout == LAYOUT_SLOTS ? "v1 slots only" : "nothing is laid out",
 		advice);
 	log_event(mailbox, LOG_TEXT("layout", mailbox_layout_name(s->mailbox.layout)),
 		LOG_TEXT("hint", s->mailbox.foreign
-					 ? "the memory begins with what no broker wrote, "
-					   "and is left alone; --layout lanes takes it"
+					 ? "there is something in the memory that no broker "
+					   "wrote, and it is left alone; --layout lanes takes it"
 					 : hint));
 }
 

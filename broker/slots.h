@@ -52,8 +52,8 @@ struct slot_target {
 	struct op ring; /* a doorbell of its on its way */
 	uint32_t joins; /* so far, as the log has it */
 	bool present;
-	bool ring_again; /* rung while `ring` was on its way */
-	bool slow;       /* it left a text unread */
+	bool ring_again;  /* rung while `ring` was on its way */
+	bool slow;        /* it left a text unread */
 	uint16_t waiting; /* texts for it, in line */
 };
 

@@ -35,5 +35,5 @@ int main(int argc, char **argv)
 			poll(&ready, 1, -1); /* famez_next() was the last that we asked */
 	}
 	famez_leave(f);
-	return got < 0;
+	return got < 0 && fprintf(stderr, "example: %s\n", strerror(-got));
 }

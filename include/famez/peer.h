@@ -66,7 +66,8 @@ int famez_join(struct famez **out, const struct famez_join *how);
  */
 int famez_join_start(struct famez **out, const struct famez_join *how);
 
-/** famez_leave() - leave, and free the handle. NULL is fine. */
+/** famez_leave() - leave, and free the handle. What we have sent stays for its receivers. NULL is
+ * fine. */
 void famez_leave(struct famez *f);
 
 enum famez_event_kind {
@@ -76,8 +77,8 @@ enum famez_event_kind {
 	FAMEZ_EVENT_DOORBELL, /* somebody rang our own vector */
 	FAMEZ_EVENT_LOST,     /* the server is gone; rings between peers go on */
 	/* with a mailbox only: */
-	FAMEZ_EVENT_MESSAGE, /* famez_peek() or famez_recv() has something; comes until it is taken
-			      */
+	FAMEZ_EVENT_MESSAGE, /* famez_peek() or famez_recv() has something; comes until it is taken,
+			      * so a loop that ignores it does not end */
 	FAMEZ_EVENT_ROOM,    /* the lane or slot to `peer` was full: try again. It has room, or the
 			      * peer is gone */
 	FAMEZ_EVENT_UP,      /* the directory: `peer` is there, or has started anew; or it has a
@@ -268,7 +269,7 @@ void famez_release(struct famez *f);
 /**
  * famez_recv() - the next message, copied.
  * @timeout_ms: 0 not at all, negative for ever. Membership goes on meanwhile; what it has to
- * tell is kept for famez_next().
+ * tell, the server's end too, is kept for famez_next(), and does not end the wait.
  * Returns 1 with *m and m->payload = @into; 0 (nothing in time); -EMSGSIZE: m->bytes says how
  * many it would take, the message stays; -EINVAL (no mailbox).
  */
@@ -276,7 +277,8 @@ int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size
 
 /**
  * Groups, 1..4095: what one sends to a group the server passes on to all members but the
- * sender. Entering and leaving take effect in the order of what we send to the server.
+ * sender, who need not be one. A member whose lane from the server is full misses it, and
+ * nobody is told. Entering and leaving take effect in the order of what we send to the server.
  * Returns as famez_send() to the server (entering and leaving don't wait); -ENOTCONN where the
  * server is no peer, -EINVAL (no such group).
  */

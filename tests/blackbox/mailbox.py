@@ -444,10 +444,9 @@ def test_a_file_of_famezs_own_server_is_taken():
 
 
 def test_an_existing_file_is_laid_out_as_large_as_it_is():
-    for options, size, layout in ((["--peers", "4"], 64 * MIB, "lanes"), ([], 4 * MIB, "plain"),
-                                  (["--peers", "100"], MIB, "plain"),
-                                  (["--nClients", "100"], MIB, "slots")):
-        with Broker(*options, vectors=None, size=None, start=False) as broker:
+    for peers, vectors, size, layout in ((4, 4, 64 * MIB, "lanes"), (1000, 4, 4 * MIB, "plain"),
+                                         (100, 4, MIB, "plain"), (100, 102, MIB, "slots")):
+        with Broker("--peers", str(peers), vectors=vectors, size=None, start=False) as broker:
             File(broker, size=size)
             broker.start()
             assert broker.wait_event("start")["layout"] == layout

@@ -181,7 +181,7 @@ def test_an_existing_object_that_is_larger_is_reused_and_not_truncated():
 
 def test_an_existing_object_that_is_too_small_is_refused_and_left_alone():
     with Named(size=64 << 10, content=b"small") as named:
-        line = fails_to_start("-l", "1M", "-M", named.name)
+        line = fails_to_start("-l", "1M", "-M", named.name, status=3)
         assert named.name in line
         assert named.size() == 64 << 10
         with open(named.path, "rb") as f:

@@ -160,13 +160,15 @@ static void mend(struct launcher *la, bool everything)
 	}
 }
 
+/* Who was killed may not have been found dead yet. */
 static bool all_in(struct ledger *l)
 {
 	for (uint32_t seat = 0; seat < l->plan.seats; seat++) {
 		struct seat *s = &l->seats[seat];
+		struct life *life = &l->lives[atomic_load(&s->life)];
 
-		if (!atomic_load(&s->pid) || atomic_load(&s->leave) ||
-			atomic_load(&l->lives[atomic_load(&s->life)].state) != LIFE_IN)
+		if (!atomic_load(&s->pid) || atomic_load(&s->leave) || atomic_load(&life->killed) ||
+			atomic_load(&life->state) != LIFE_IN)
 			return false;
 	}
 	return true;

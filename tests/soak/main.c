@@ -269,7 +269,8 @@ static void newcomer(struct ledger *l)
 		ledger_fail(l, "a newcomer cannot send to the server: error %d", -err);
 	do {
 		got = famez_recv(f, &m, into, sizeof(into), (int)l->plan.hang_seconds * 1000);
-	} while (!err && got == 1 && (m.from != to.peer || m.bytes < 4 || memcmp(into, "pong", 4)));
+	} while (!err && got == 1 &&
+		 (m.from != to.peer || m.bytes < 4 || memcmp(into, "pong", 4) != 0));
 	if (!err && got != 1)
 		ledger_fail(l, "a newcomer gets no answer from the server: %d", got);
 	famez_leave(f);
@@ -297,6 +298,21 @@ static int usage(void)
 {
 	(void)fprintf(stderr, "famez-soak: wrong usage; main.c says how\n");
 	return 2;
+}
+
+static enum scribble scribble_named(const char *name)
+{
+	static const char *const names[] = {
+		[SCRIBBLE_ALL] = "all",
+		[SCRIBBLE_LANES] = "lanes",
+		[SCRIBBLE_PAIR] = "pair",
+		[SCRIBBLE_HEADER] = "header",
+	};
+
+	for (unsigned i = SCRIBBLE_ALL; name && i <= SCRIBBLE_HEADER; i++)
+		if (strcmp(name, names[i]) == 0)
+			return (enum scribble)i;
+	return SCRIBBLE_NOTHING;
 }
 
 static int parse(struct plan *plan, int argc, char **argv)
@@ -336,11 +352,7 @@ static int parse(struct plan *plan, int argc, char **argv)
 			plan->kills = true;
 			break;
 		case 'w':
-			plan->scribble = strcmp(optarg, "lanes") == 0    ? SCRIBBLE_LANES
-					 : strcmp(optarg, "all") == 0    ? SCRIBBLE_ALL
-					 : strcmp(optarg, "pair") == 0   ? SCRIBBLE_PAIR
-					 : strcmp(optarg, "header") == 0 ? SCRIBBLE_HEADER
-									 : SCRIBBLE_NOTHING;
+			plan->scribble = scribble_named(optarg);
 			if (plan->scribble == SCRIBBLE_NOTHING)
 				return -EINVAL;
 			break;

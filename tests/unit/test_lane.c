@@ -605,6 +605,36 @@ static void false_positions_are_noticed_and_set_right_full_lane_or_not(void **st
 			}
 }
 
+static void a_long_way_from_what_the_sender_says_is_not_followed_to_its_end(void **state)
+{
+	const uint64_t lane_bytes = UINT64_C(1) << 20;
+	struct box large;
+	uint64_t *words, at;
+
+	(void)state;
+	box_lane(&large, lane_bytes);
+	famez_rx_open(&rx, large.base, &large.g, 0, 0, OLD);
+	words = (uint64_t *)(void *)famez_lane_data_at(large.base, &large.g, 0, 0);
+	at = lane_bytes - 64;
+	for (uint64_t place = 0; place < at; place += 16)
+		words[place / 8] = 16;
+	words[(at - 16) / 8] = 3; /* no record: whoever comes here finds it out */
+	rx.at = rx.published = rx.looked = at;
+	famez_lane_at(large.base, &large.g, 0, 0)->produced = 0;
+	assert_int_equal(famez_rx_idle(&rx), 0);
+	assert_int_equal(rx.garbled, 0);
+	/* The sender says where it is with its next flush. */
+	famez_lane_at(large.base, &large.g, 0, 0)->produced = at + 16;
+	assert_int_equal(famez_rx_idle(&rx), FAMEZ_IDLE_MORE);
+	assert_int_equal(rx.at, at + 16);
+	/* What is near is looked at. */
+	famez_lane_at(large.base, &large.g, 0, 0)->produced = at - 64;
+	rx.at = at;
+	assert_int_equal(famez_rx_idle(&rx), FAMEZ_IDLE_MORE);
+	assert_int_equal(rx.at, at - 64);
+	box_close(&large);
+}
+
 static void a_sender_who_opens_a_garbled_lane_goes_on(void **state)
 {
 	static const uint64_t words[] = {0, 1, 7, 8, 4096, UINT64_MAX, UINT64_MAX - 7,
@@ -731,6 +761,7 @@ int main(int argc, char **argv)
 		T(a_head_that_was_zeroed_is_noticed_by_the_careful_look),
 		T(a_length_that_changes_between_two_looks_stays_within_the_lane),
 		T(false_positions_are_noticed_and_set_right_full_lane_or_not),
+		T(a_long_way_from_what_the_sender_says_is_not_followed_to_its_end),
 		T(a_sender_who_opens_a_garbled_lane_goes_on),
 		T(scribbled_flags_and_counters_harm_nobody),
 		T(whatever_was_scribbled_it_heals),

@@ -636,6 +636,58 @@ static void large_messages_to_many_are_spread_over_turns(void **state)
 	rig_free(r);
 }
 
+static void one_who_starts_anew_with_each_message_takes_no_long_turn(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct mail *m = &r->workers[0].mail;
+	struct speaker c, member;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&c, r, 4, 1);
+	start(&member, r, 6, 1);
+	enter(&member, 3);
+	(void)turn(r, 0);
+	for (unsigned n = 0; n < 64; n++) {
+		c.tx.from = n + 1;
+		enter(&c, FAMEZ_GROUPS_MAX - 1);
+	}
+	say_group(&c, 3, "hello");
+	/* Each time all groups are looked through. */
+	assert_true(turn(r, 0));
+	assert_true(unread(&c));
+	assert_in_range(m->counts.received, 2, 32);
+	while (turn(r, 0))
+		;
+	assert_int_equal(m->counts.received, 66);
+	assert_true(hears(&member, "hello"));
+	rig_free(r);
+}
+
+static void what_was_put_into_the_server_s_lane_is_not_taken_for_its_own(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct famez_tx forged;
+	struct speaker c;
+	void *room;
+
+	(void)state;
+	joins(r, 4);
+	start(&c, r, 4, 1);
+	famez_tx_open(&forged, r->mailbox.base, &r->mailbox.g, 4, SERVER, SERVER_GEN, 1);
+	while (!famez_tx_claim(&forged, 0, &room)) {
+		famez_tx_commit(&forged, 0, FAMEZ_KIND(FAMEZ_TYPE_LINK, 0), SERVER);
+		assert_true(famez_tx_flush(&forged));
+	}
+	/* Nor walked over, record by record, by whom others wait for. */
+	forged.lane->produced = 0;
+	say_link(&c, "ping");
+	(void)turn(r, 0);
+	assert_true(hears(&c, "pong"));
+	rig_free(r);
+}
+
 /* ---- slots ------------------------------------------------------------------------------- */
 
 static void put_slot(struct rig *r, uint32_t id, const char *text)
@@ -731,12 +783,41 @@ static void answers_beyond_what_may_wait_are_dropped_and_counted(void **state)
 	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
 
 	(void)state;
+	for (uint32_t id = 2; id < SERVER; id += 2)
+		joins(r, id);
+	for (unsigned n = 0; n <= SLOTS_EACH; n++)
+		for (uint32_t id = 2; id < SERVER; id += 2) {
+			put_slot(r, id, "ping");
+			(void)turn(r, 0);
+		}
+	/* One is in the slot. */
+	assert_int_equal(r->workers[0].mail.counts.dropped,
+		(SERVER - 1) / 2 * (SLOTS_EACH + 1) - SLOTS_WAITING - 1);
+	rig_free(r);
+}
+
+static void one_who_reads_nothing_and_says_much_leaves_others_their_place(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+
+	(void)state;
 	joins(r, 4);
-	for (unsigned n = 0; n < SLOTS_WAITING + 11; n++) {
+	joins(r, 6);
+	for (unsigned n = 0; n < SLOTS_WAITING; n++) {
 		put_slot(r, 4, "ping");
 		(void)turn(r, 0);
 	}
-	assert_int_equal(r->workers[0].mail.counts.dropped, 10);
+	put_slot(r, 6, "ping!EZT=1");
+	for (unsigned n = 0; n <= SLOTS_EACH; n++) {
+		(void)turn(r, 0);
+		assert_true(slot_says(r, 4, "pong"));
+	}
+	(void)turn(r, 0);
+	assert_true(slot_says(r, 6, "pong!EZT=2"));
+	/* Once it reads, it is served as before. */
+	put_slot(r, 4, "ping!EZT=7");
+	(void)turn(r, 0);
+	assert_true(slot_says(r, 4, "pong!EZT=8"));
 	rig_free(r);
 }
 
@@ -763,6 +844,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_slot_that_rang_before_its_owner_joined_is_heard_when_he_has),
 		cmocka_unit_test(answers_wait_for_the_slot_in_order),
 		cmocka_unit_test(answers_beyond_what_may_wait_are_dropped_and_counted),
+		cmocka_unit_test(one_who_reads_nothing_and_says_much_leaves_others_their_place),
+		cmocka_unit_test(one_who_starts_anew_with_each_message_takes_no_long_turn),
+		cmocka_unit_test(what_was_put_into_the_server_s_lane_is_not_taken_for_its_own),
 	};
 
 	return unit_run(argc, argv, tests, UNIT_COUNT(tests));

@@ -492,6 +492,33 @@ static void what_no_broker_wrote_is_left_alone(void **state)
 	assert_string_equal(content, "somebody's data");
 }
 
+static void what_lies_behind_an_empty_beginning_is_left_alone(void **state)
+{
+	struct mailbox_wish w = wish(LAYOUT_LANES);
+	char content[5];
+
+	(void)state;
+	write_file("mine", 5, BYTES / 4);
+	open_memory(MEMORY_PATH);
+	lay_out(&w);
+	assert_int_equal(mailbox.layout, LAYOUT_PLAIN);
+	assert_true(mailbox.foreign);
+	assert_int_equal(pread(memory.fd, content, 5, BYTES / 4), 5);
+	assert_string_equal(content, "mine");
+}
+
+static void zeros_that_were_written_are_as_good_as_holes(void **state)
+{
+	static const char zeros[BYTES];
+	struct mailbox_wish w = wish(LAYOUT_LANES);
+
+	(void)state;
+	write_file(zeros, sizeof(zeros), 0);
+	open_memory(MEMORY_PATH);
+	lay_out(&w);
+	assert_int_equal(mailbox.layout, LAYOUT_LANES);
+}
+
 static void what_no_broker_wrote_is_overwritten_where_that_was_asked_for(void **state)
 {
 	struct mailbox_wish w = wish(LAYOUT_LANES);
@@ -694,6 +721,8 @@ int main(int argc, char **argv)
 		T(what_an_earlier_broker_left_is_emptied),
 		T(what_lies_behind_the_layout_is_left_alone),
 		T(what_no_broker_wrote_is_left_alone),
+		T(what_lies_behind_an_empty_beginning_is_left_alone),
+		T(zeros_that_were_written_are_as_good_as_holes),
 		T(what_no_broker_wrote_is_overwritten_where_that_was_asked_for),
 		T(what_famezs_own_server_wrote_is_ours_to_use),
 		T(a_file_of_another_broker_that_lives_is_refused),
