@@ -18,6 +18,8 @@ source tools/packages.sh
 logs=build/logs
 passed=0 failed=0 skipped=0
 jobs=$(nproc)
+# Seconds of the great soak; 60 is what it was made for, by hand or over night.
+export FAMEZ_SOAK_S=${FAMEZ_SOAK_S:-8}
 
 # say WORDS - what happens now, apart from the tests' own lines.
 say() {
