@@ -367,7 +367,7 @@ def test_a_server_that_stops_amid_the_joins_is_given_up_after_the_patience():
     with Broker(verbose=1) as broker:
         live = live_stress(broker, "--peers", 1000, "--join-only", "--patience", 2)
         with live:
-            broker.wait_event("join", id=20)  # the log leaves lines out of a flood
+            broker.wait_event("join")  # any: the log leaves lines out of a flood
             os.kill(broker.pid, signal.SIGSTOP)
             done = live.end()
             os.kill(broker.pid, signal.SIGCONT)
