@@ -93,7 +93,7 @@ step_asan() {
 	for script in start join sending; do
 		many_tests "asan faults $script" python3 "tests/faults/$script.py" --server build/asan/broker/famez-server-faults
 	done
-	many_tests 'asan blackbox' python3 tests/blackbox/run_all.py --server build/asan/broker/famez-server
+	many_tests 'asan blackbox' python3 tests/blackbox/run_all.py --server build/asan/broker/famez-server --workers 1,2
 	many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
 	many_tests 'asan soak' python3 tests/soak/soak.py --server build/asan/broker/famez-server
 }
@@ -102,7 +102,7 @@ step_tsan() {
 	build tsan
 	unit_tests tsan
 	many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
-	many_tests 'tsan blackbox' python3 tests/blackbox/run_all.py --server build/tsan/broker/famez-server --workers 2,4
+	many_tests 'tsan blackbox' python3 tests/blackbox/run_all.py --server build/tsan/broker/famez-server --workers 4
 	many_tests 'tsan soak' python3 tests/soak/soak.py --server build/tsan/broker/famez-server
 }
 
