@@ -99,6 +99,10 @@ class Stage:
 
     def __init__(self, *options, vectors=4, size="1M", **broker):
         need(NEEDED)
+        # Devices are to see a small BAR. Lanes between many peers would not fit it.
+        if "--peers" in options and "--layout" not in options and size == "1M" and \
+                not settings.naive:
+            options += ("--layout", "plain")
         self.broker = Broker(*options, vectors=vectors, size=size, **broker)
         self.run = tempfile.mkdtemp(prefix="famez-vm-")
         self.vectors = vectors
