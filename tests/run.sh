@@ -6,8 +6,13 @@
 #     tests/run.sh            everything
 #     tests/run.sh STEP ...   only these steps (--list names them)
 #
-# Every test prints a line: ok, FAIL or SKIP, with its name. The last line is the sum.
-# Exits 0 only if nothing failed. Full output of each step is kept in build/logs/.
+# Every test prints a line: ok, FAIL or SKIP, with its name. At the end come each step's time,
+# all FAIL lines once more, and as the last line the sum. Exits 0 only if nothing failed.
+# The full output of each program that tests is kept in build/logs/.
+#
+# A step is a list of tasks: a build, or a program that prints tests. Most tests wait for
+# processes, so two and more tasks run at once, and beside them, when nobody else wants the
+# processor, the builds for later tasks and clang-tidy. Lines are never cut by other lines.
 
 set -uo pipefail
 
@@ -16,14 +21,35 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 source tools/packages.sh
 
 logs=build/logs
-passed=0 failed=0 skipped=0
 jobs=$(nproc)
+# Tasks at once, not counting the one in the background. More would help no more: two keep
+# two cores at work, and the large ones need some memory each.
+lanes=$((jobs < 2 ? 2 : jobs > 4 ? 4 : jobs))
 # Seconds of the great soak; 60 is what it was made for, by hand or over night.
 export FAMEZ_SOAK_S=${FAMEZ_SOAK_S:-8}
+# With it, Python writes a line and its end one after the other, and others' words come between.
+unset PYTHONUNBUFFERED
 
 # say WORDS - what happens now, apart from the tests' own lines.
 say() {
 	printf '# %s\n' "$*"
+}
+
+# ---------------------------------------------------------------- inside a task
+# Each task is a process of its own with its own $log, $failures and counts.
+
+# whole - lines of one write each, so that no other task's line gets between.
+whole() {
+	LC_ALL=C sed -u 's/^\(.\{1500\}\).*/\1.../'
+}
+
+# fail LINE - one more test that failed. The end of the log comes with it, here and at the end.
+fail() {
+	{
+		printf 'FAIL %s\n' "$1"
+		tail -n 20 "$log" | sed 's/^/    /'
+	} | tee -a "$failures" | whole
+	failed=$((failed + 1))
 }
 
 # one_test NAME COMMAND... - a command that passes or fails as a whole.
@@ -34,9 +60,7 @@ one_test() {
 		printf 'ok %s\n' "$name"
 		passed=$((passed + 1))
 	else
-		printf 'FAIL %s: see %s\n' "$name" "$log"
-		tail -n 20 "$log" | sed 's/^/    /'
-		failed=$((failed + 1))
+		fail "$name: see $log"
 	fi
 }
 
@@ -45,9 +69,11 @@ one_test() {
 many_tests() {
 	local name=$1 sum code before
 	shift
-	before=$(wc -l <"$log" 2>/dev/null || echo 0)
-	"$@" 2>&1 | tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|SKIP) ' | sed -u "s/^\([A-Za-z]*\) /\1 $name: /"
+	before=$(wc -l <"$log")
+	"$@" 2>&1 | tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|SKIP) ' |
+		sed -u "s/^\([A-Za-z]*\) /\1 $name: /" | whole
 	code=${PIPESTATUS[0]}
+	tail -n +"$((before + 1))" "$log" | sed -n "s|^FAIL .*|&\n    see $log|; s|^FAIL |&$name: |p" >>"$failures"
 	sum=$(tail -n +"$((before + 1))" "$log" | grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' | tail -n 1)
 	if [[ $sum =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]] &&
 		{ ((code == 0)) || ((BASH_REMATCH[2] > 0)); }; then
@@ -55,9 +81,7 @@ many_tests() {
 		failed=$((failed + BASH_REMATCH[2]))
 		skipped=$((skipped + ${BASH_REMATCH[4]:-0}))
 	else
-		printf 'FAIL %s: ended with status %s and the sum "%s"; see %s\n' "$name" "$code" "$sum" "$log"
-		tail -n 20 "$log" | sed 's/^/    /'
-		failed=$((failed + 1))
+		fail "$name: ended with status $code and the sum \"$sum\"; see $log"
 	fi
 }
 
@@ -68,14 +92,24 @@ build() {
 	one_test "build $1" cmake --build --preset "$1" -j "$jobs"
 }
 
+# unit_tests PRESET - all but the long ones, which are tasks of their own.
 unit_tests() {
-	local test
+	local test name
 	for test in build/"$1"/tests/unit/test_*; do
-		[[ -x $test && ! -d $test ]] && many_tests "$1 $(basename "$test")" "$test"
+		name=$(basename "$test")
+		[[ -x $test && ! -d $test && " ${long_units[*]} " != *" $name "* ]] &&
+			many_tests "$1 $name" "$test"
 	done
 }
 
-step_format() {
+faults() {
+	local script
+	for script in start join sending; do
+		many_tests "asan faults $script" python3 "tests/faults/$script.py" --server build/asan/broker/famez-server-faults
+	done
+}
+
+formats() {
 	local files
 	mapfile -t files < <(git ls-files '*.c' '*.h' '*.cc')
 	one_test 'clang-format: every source is formatted' clang-format --dry-run --Werror "${files[@]}"
@@ -85,48 +119,177 @@ step_format() {
 	one_test 'mandoc: every manual page is clean' mandoc -T lint -W warning "${files[@]}"
 }
 
-step_asan() {
-	build asan
-	unit_tests asan
-	many_tests 'asan lanes' build/asan/tests/lanes/lane_stress
-	local script
-	for script in start join sending; do
-		many_tests "asan faults $script" python3 "tests/faults/$script.py" --server build/asan/broker/famez-server-faults
-	done
-	many_tests 'asan blackbox' python3 tests/blackbox/run_all.py --server build/asan/broker/famez-server --workers 1,2
-	many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
-	many_tests 'asan soak' python3 tests/soak/soak.py --server build/asan/broker/famez-server
+# What is printed while clang-tidy goes on: descriptor 3, see tests/tidy.sh.
+tidy() {
+	one_test 'clang-tidy: every source is clean' tests/tidy.sh build/fuzz 3>&1
 }
 
-step_tsan() {
-	build tsan
-	unit_tests tsan
-	many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
-	many_tests 'tsan blackbox' python3 tests/blackbox/run_all.py --server build/tsan/broker/famez-server --workers 4
-	many_tests 'tsan soak' python3 tests/soak/soak.py --server build/tsan/broker/famez-server
+# ---------------------------------------------------------------- the steps
+
+# task NAME AFTER COMMAND... - one task of the step that is being listed; AFTER is the task that
+# must have passed before it, or nothing. Those that are asked for first begin first.
+task() {
+	names+=("$1") needs+=("$2") step_of+=("$step") background+=("$behind") state+=(waiting)
+	index[$1]=$((${#names[@]} - 1))
+	shift 2
+	commands+=("${*@Q}")
+}
+
+# later NAME AFTER COMMAND... - the same in the background: one at a time, on all cores, when
+# nobody else wants them.
+later() {
+	behind=1
+	task "$@"
+	behind=0
+}
+
+long_units=(test_oracle test_lane_schedules)
+
+units() {
+	local test
+	for test in "${long_units[@]}"; do
+		task "$1 $test" "build $1" many_tests "$1 $test" "build/$1/tests/unit/$test"
+	done
+	task "$1 unit" "build $1" unit_tests "$1"
+}
+
+# blackbox PRESET WORKERS
+blackbox() {
+	task "$1 blackbox with $2" "build $1" many_tests "$1 blackbox" python3 tests/blackbox/run_all.py \
+		--server "build/$1/broker/famez-server" --workers "$2"
+}
+
+# soak PRESET WORD... - which tests of it.
+soak() {
+	local preset=$1
+	shift
+	task "$preset soak" "build $preset" many_tests "$preset soak" python3 tests/soak/soak.py \
+		--server "build/$preset/broker/famez-server" "$@"
+}
+
+step_format() {
+	task 'format' '' formats
 }
 
 step_model() {
-	many_tests 'model' tests/model/run.sh
+	task 'model' '' many_tests 'model' tests/model/run.sh
+}
+
+step_asan() {
+	later 'build asan' '' build asan
+	blackbox asan 1
+	blackbox asan 2
+	units asan
+	task 'asan faults' 'build asan' faults
+	task 'asan clients' 'build asan' many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
+	task 'asan lanes' 'build asan' many_tests 'asan lanes' build/asan/tests/lanes/lane_stress
+	soak asan
+}
+
+step_tsan() {
+	later 'build tsan' '' build tsan
+	units tsan
+	blackbox tsan 4
+	task 'tsan lanes' 'build tsan' many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
+	soak tsan
 }
 
 step_release() {
-	build release
-	many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
-	many_tests 'release mutations' tests/mutations/run.sh build/release
-	many_tests 'release blackbox' python3 tests/blackbox/run_all.py --server build/release/broker/famez-server --workers 1
-	many_tests 'release clients' python3 tests/clients/run_all.py --build build/release --large
-	many_tests 'release soak' python3 tests/soak/soak.py --server build/release/broker/famez-server 64_peers takes_nothing
-	many_tests 'release vm' python3 tests/vm/run_all.py --server build/release/broker/famez-server \
-		--kit build/kit
-	many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
-	many_tests 'release install' tests/install/run.sh build/release
+	later 'build release' '' build release
+	task 'release clients' 'build release' many_tests 'release clients' \
+		python3 tests/clients/run_all.py --build build/release --large
+	task 'release vm' 'build release' many_tests 'release vm' \
+		python3 tests/vm/run_all.py --server build/release/broker/famez-server --kit build/kit
+	blackbox release 1
+	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
+	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
+	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
+	task 'release install' 'build release' many_tests 'release install' tests/install/run.sh build/release
+	soak release 64_peers takes_nothing
 }
 
 step_clang() {
-	build fuzz
-	many_tests 'fuzz' tests/fuzz/run.sh build/fuzz "${FAMEZ_FUZZ_SECONDS:-8}"
-	one_test 'clang-tidy: every source is clean' tests/tidy.sh build/fuzz 3>&1
+	later 'build fuzz' '' build fuzz
+	task 'fuzz' 'build fuzz' many_tests 'fuzz' tests/fuzz/run.sh build/fuzz "${FAMEZ_FUZZ_SECONDS:-8}"
+	later 'clang-tidy' 'build fuzz' tidy
+}
+
+# ---------------------------------------------------------------- running them
+
+# perform NUMBER - one task from its beginning to its end, in a process of its own. That it is
+# through goes to descriptor 9.
+perform() {
+	local name=${names[$1]} TIMEFORMAT='%R %U %S'
+	trap 'printf "%s\n" "$1" >&9' EXIT
+	log=$logs/${name// /-}.log
+	failures=$scratch/$1.failures
+	passed=0 failed=0 skipped=0
+	: >"$log"
+	: >"$failures"
+	((background[$1])) && renice -n 10 -p "$BASHPID" >/dev/null
+	{ time eval "${commands[$1]}" 2>&4 4>&- 9>&-; } 4>&2 2>"$scratch/$1.time"
+	printf '%s %s %s %s\n' "$passed" "$failed" "$skipped" "$(<"$scratch/$1.time")" >"$scratch/$1.sum"
+	((failed == 0))
+}
+
+# begin NUMBER
+begin() {
+	local at=$1 step=${step_of[$1]} place=${background[$1]}
+	perform "$at" </dev/null &
+	running[at]=$!
+	state[at]=running
+	busy[place]=$((busy[place] + 1))
+	first[$step]=${first[$step]-$SECONDS}
+}
+
+# end NUMBER - adds up what it left.
+end() {
+	local at=$1 step=${step_of[$1]} place=${background[$1]} code sum=()
+	wait "${running[at]}"
+	code=$?
+	unset "running[$at]"
+	busy[place]=$((busy[place] - 1))
+	[[ -s $scratch/$at.sum ]] && read -r -a sum <"$scratch/$at.sum"
+	if ((${#sum[@]} != 6)); then
+		printf 'FAIL %s: ended with status %s and no sum\n' "${names[at]}" "$code" | tee -a "$scratch/$at.failures"
+		sum=(0 1 0 0.000 0.000 0.000)
+	fi
+	state[at]=$((sum[1] == 0)) # 1: it passed
+	ended=$((ended + 1)) last[$step]=$SECONDS
+	passed=$((passed + sum[0])) failed=$((failed + sum[1])) skipped=$((skipped + sum[2]))
+	# Bash has no fractions: thousandths.
+	used[$step]=$((${used[$step]-0} + 10#${sum[4]/./} + 10#${sum[5]/./}))
+	say "${names[at]} took ${sum[3]%.*} s; $ended of ${#names[@]} are through after $SECONDS s"
+}
+
+# begin_ready - begins what may begin now. What needs something that failed never may.
+begin_ready() {
+	local at need
+	for at in "${!names[@]}"; do
+		[[ ${state[at]} == waiting ]] || continue
+		need=${needs[at]:+${state[${index[${needs[at]}]}]}}
+		if [[ $need == 0 ]]; then
+			state[at]=0
+			ended=$((ended + 1)) failed=$((failed + 1))
+			printf 'FAIL %s: not run, since this failed: %s\n' "${names[at]}" "${needs[at]}" |
+				tee "$scratch/$at.failures"
+		elif [[ -z $need || $need == 1 ]] && ((busy[background[at]] < (background[at] ? 1 : lanes))); then
+			begin "$at"
+		fi
+	done
+}
+
+# stop CODE - ends all tasks with their children, as ^C would, and us.
+stop() {
+	local pid
+	trap '' INT TERM HUP
+	for pid in "${running[@]}"; do
+		kill -INT -- "-$pid" 2>/dev/null
+	done
+	wait
+	rm -rf -- "$scratch"
+	printf 'run.sh: stopped\n' >&2
+	exit "$1"
 }
 
 steps=(format model asan tsan release clang)
@@ -136,11 +299,22 @@ case ${1-} in
 	exit 0
 	;;
 -h | --help)
-	sed -n '4,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+	sed -n '4,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 	exit 0
 	;;
 esac
+names=() needs=() step_of=() background=() state=() commands=() behind=0 step=''
+declare -A index=() first=() last=() used=() listed=()
+all_steps=${steps[*]}
 (($# > 0)) && steps=("$@")
+for step in "${steps[@]}"; do
+	if ! declare -F "step_$step" >/dev/null; then
+		printf "run.sh: no step '%s'; there are: %s\n" "$step" "$all_steps" >&2
+		exit 2
+	fi
+	[[ ${listed[$step]-} ]] || "step_$step"
+	listed[$step]=1
+done
 
 mkdir -p "$logs"
 mapfile -t missing < <(famez_packages_missing "${FAMEZ_BUILD_PACKAGES[@]}" "${FAMEZ_TEST_PACKAGES[@]}")
@@ -153,17 +327,36 @@ if ((${#missing[@]} > 0)); then
 		exit 1
 	fi
 fi
-for step in "${steps[@]}"; do
-	if ! declare -F "step_$step" >/dev/null; then
-		printf "run.sh: no step '%s'; there are: %s\n" "$step" 'format model asan tsan release clang' >&2
-		exit 2
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/famez-run.XXXXXX") || exit 1
+mkfifo "$scratch/through" && exec 9<>"$scratch/through" || exit 1
+passed=0 failed=0 skipped=0 ended=0
+running=() busy=(0 0)
+# Each task gets a process group of its own, and signals as they are by default: tests send them.
+set -m
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+begin_ready
+while ((${#running[@]} > 0)); do
+	if read -r -t 10 -u 9 at; then
+		end "$at"
+	else # one that was killed cannot say that it is through
+		for at in "${!running[@]}"; do
+			kill -0 "${running[at]}" 2>/dev/null || end "$at"
+		done
 	fi
-	log=$logs/$step.log
-	: >"$log"
-	begun=$SECONDS
-	"step_$step"
-	say "$step took $((SECONDS - begun)) s"
+	begin_ready
 done
+
+for step in "${!listed[@]}"; do
+	say "$step: ended after ${last[$step]-0} s, begun after ${first[$step]-0} s, $((${used[$step]-0} / 1000)) s of processor"
+done | sort -n -k 5
+say "all: ended after $SECONDS s"
+((failed > 0)) && say 'what failed, once more:'
+for at in "${!names[@]}"; do
+	[[ -s $scratch/$at.failures ]] && whole <"$scratch/$at.failures"
+done
+rm -rf -- "$scratch"
 if ((skipped > 0)); then
 	printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
 else
