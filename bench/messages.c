@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +69,14 @@ static void pin(int cpu)
 		die("pinning to a CPU", errno);
 }
 
+static uint32_t *stopped;
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+	__atomic_store_n(stopped, 1u, __ATOMIC_RELAXED);
+}
+
 static void pause_ms(long ms)
 {
 	const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -98,6 +108,51 @@ __attribute__((noreturn)) static void peer(
 	if (s->close)
 		s->close(end);
 	_Exit(0);
+}
+
+struct opening {
+	struct run *run;
+	const struct system *system;
+	uint32_t who;
+	void *end;
+};
+
+static void *open_end(void *opening)
+{
+	struct opening *o = opening;
+
+	o->end = o->system->open(o->run, o->who);
+	return NULL;
+}
+
+/* Both peers in this process, and in one thread as soon as they have met. */
+static int alone(struct run *r, const struct system *s)
+{
+	struct opening to = {r, s, 0, NULL}, from = {r, s, 1, NULL};
+	struct itimerval time = {
+		.it_value = {r->milliseconds / 1000, r->milliseconds % 1000 * 1000}};
+	pthread_t thread;
+	uint64_t messages;
+	int err = s->prepare ? s->prepare(r) : 0;
+
+	if (!err)
+		err = -pthread_create(&thread, NULL, open_end, &to);
+	if (err)
+		return err;
+	(void)open_end(&from);
+	(void)pthread_join(thread, NULL);
+	pin(0);
+	stopped = &r->stage->stop;
+	(void)signal(SIGALRM, on_alarm);
+	(void)setitimer(ITIMER_REAL, &time, NULL);
+	messages = s->alone(r, from.end, to.end);
+	s->close(from.end);
+	s->close(to.end);
+	(void)printf("{\"scenario\": \"alone\", \"system\": \"%s\", \"bytes\": %u, \"batch\": %u, "
+		     "\"messages\": %" PRIu64 ", \"put_ns\": %.2f, \"take_ns\": %.2f}\n",
+		s->name, r->bytes, r->batch, messages, (double)r->stage->put_ns / ALONE_MESSAGES,
+		(double)r->stage->take_ns / ALONE_MESSAGES);
+	return 0;
 }
 
 /* Waits for all; kills them if one failed, or if they hang. 0 or -errno. */
@@ -220,7 +275,7 @@ static int measure(struct run *r, const struct system *s, bool trips)
 
 static void usage(FILE *to)
 {
-	(void)fputs("usage: famez-bench-messages stream|trip SYSTEM [OPTION ...]\n"
+	(void)fputs("usage: famez-bench-messages stream|trip|alone SYSTEM [OPTION ...]\n"
 		    "       famez-bench-messages fan [OPTION ...]\n"
 		    "       famez-bench-messages systems\n"
 		    "\n"
@@ -313,20 +368,25 @@ int main(int argc, char **argv)
 	struct run r = {.bytes = 100, .senders = 1, .batch = 16, .milliseconds = 500};
 	const char *scenario = argc > 1 ? argv[1] : "";
 	bool trips = strcmp(scenario, "trip") == 0, fan = strcmp(scenario, "fan") == 0;
+	bool solo = strcmp(scenario, "alone") == 0;
 	uint32_t members = 1000, pid = 0;
 	const struct system *s = NULL;
 	int words = fan ? 1 : 2, err;
 
 	if (argc == 2 && strcmp(scenario, "systems") == 0)
 		return list();
-	if ((!fan && !trips && strcmp(scenario, "stream") != 0) || argc <= words ||
+	if ((!fan && !trips && !solo && strcmp(scenario, "stream") != 0) || argc <= words ||
 		!parse(argc - words, argv + words, &r, &members, &pid)) {
 		usage(stderr);
 		return 2;
 	}
 	if (!fan) {
 		s = system_named(argv[2]);
-		if (!s || (trips ? !s->ask : !s->send) || (trips && r.senders != 1)) {
+		if (!s ||
+			(trips         ? !s->ask
+				: solo ? !s->alone
+				       : !s->send) ||
+			((trips || solo) && r.senders != 1)) {
 			(void)fprintf(
 				stderr, "famez-bench-messages: no %s of '%s'\n", scenario, argv[2]);
 			return 2;
@@ -337,8 +397,10 @@ int main(int argc, char **argv)
 		NULL, sizeof(*r.stage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (r.stage == MAP_FAILED)
 		die("memory", errno);
-	err = fan ? messages_fan(r.socket, (pid_t)pid, members, r.milliseconds)
-		  : measure(&r, s, trips);
+	if (fan)
+		err = messages_fan(r.socket, (pid_t)pid, members, r.milliseconds);
+	else
+		err = solo ? alone(&r, s) : measure(&r, s, trips);
 	if (err)
 		(void)fprintf(stderr, "famez-bench-messages: %s: %s\n", scenario, strerror(-err));
 	return err ? 1 : 0;

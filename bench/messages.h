@@ -33,6 +33,9 @@
 #define LAST_MESSAGE      (UINT64_C(1) << 63)
 #define SENDER_SHIFT      48
 
+/* Messages that are put before all of them are taken, where one thread does both. */
+#define ALONE_MESSAGES 1024u
+
 /* Latencies: so many steps an octave, so the median is good to 0.3 %. */
 #define STEPS   256u
 #define OCTAVES 36u
@@ -48,6 +51,7 @@ struct stage {
 		uint64_t begun_ns, ended_ns;
 		uint64_t cpu_ns;
 	} results[PEERS_MAX];
+	uint64_t put_ns, take_ns; /* alone: the best ALONE_MESSAGES */
 	uint32_t latencies[OCTAVES * STEPS];
 };
 
@@ -83,6 +87,7 @@ struct system {
 	uint64_t (*receive)(struct run *r, void *end);
 	uint64_t (*ask)(struct run *r, void *end);
 	uint64_t (*answer)(struct run *r, void *end);
+	uint64_t (*alone)(struct run *r, void *from, void *to);
 	void (*close)(void *end); /* what was sent last may not get lost */
 };
 
@@ -251,6 +256,42 @@ ALWAYS_INLINE uint64_t loop_answer(const struct ends *s, struct run *r, void *en
 	return number;
 }
 
+/* Both ends in one thread: what a message costs when no line of memory changes its CPU. */
+ALWAYS_INLINE uint64_t loop_alone(const struct ends *s, struct run *r, void *from, void *to)
+{
+	unsigned char *payload = payload_make(r->bytes);
+	uint64_t base = payload_sum(payload, r->bytes), number = 0;
+	uint64_t put_ns = UINT64_MAX, take_ns = UINT64_MAX;
+
+	while (!__atomic_load_n(&r->stage->stop, __ATOMIC_RELAXED)) {
+		uint64_t begun_ns = clock_wall_ns(), between_ns, ended_ns;
+
+		for (uint32_t i = 1; i <= ALONE_MESSAGES; i++) {
+			uint64_t word = number + i;
+
+			memcpy(payload, &word, sizeof(word));
+			s->put(from, payload, r->bytes, (i & 15) && i < ALONE_MESSAGES);
+		}
+		between_ns = clock_wall_ns();
+		for (uint32_t i = 1; i <= ALONE_MESSAGES; i++) {
+			struct got g = s->take(to);
+
+			payload_check(r, &g, base, payload_word(&g), number + i);
+			s->done(to);
+		}
+		ended_ns = clock_wall_ns();
+		if (between_ns - begun_ns < put_ns)
+			put_ns = between_ns - begun_ns;
+		if (ended_ns - between_ns < take_ns)
+			take_ns = ended_ns - between_ns;
+		number += ALONE_MESSAGES;
+	}
+	free(payload);
+	r->stage->put_ns = put_ns;
+	r->stage->take_ns = take_ns;
+	return number;
+}
+
 /* SYSTEM(id, text, prepare, open, close): of the functions id_put, id_take and id_done. */
 #define SYSTEM(id, text, prepare_it, open_it, close_it)                                            \
 	static const struct ends id##_ends = {id##_put, id##_take, id##_done};                     \
@@ -270,7 +311,11 @@ ALWAYS_INLINE uint64_t loop_answer(const struct ends *s, struct run *r, void *en
 	{                                                                                          \
 		return loop_answer(&id##_ends, r, end);                                            \
 	}                                                                                          \
+	static uint64_t id##_alone_all(struct run *r, void *from, void *to)                        \
+	{                                                                                          \
+		return loop_alone(&id##_ends, r, from, to);                                        \
+	}                                                                                          \
 	static const struct system id = {text, prepare_it, open_it, id##_send_all,                 \
-		id##_receive_all, id##_ask_all, id##_answer_all, close_it}
+		id##_receive_all, id##_ask_all, id##_answer_all, id##_alone_all, close_it}
 
 #endif

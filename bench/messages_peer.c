@@ -2,9 +2,10 @@
 /*
  * messages_peer.c - libfamez as a system: peers that joined a server and speak by it alone.
  *
- * "famez" reads in place (famez_peek()) and polls for 20 us before it sleeps on famez_fd();
- * "famez:recv" has all done by famez_recv(), which copies; "famez:sleep" is that without
- * polling; "famez:server" asks the server itself, by "ping", instead of another peer.
+ * "famez" reads in place, as many at a time as there are (famez_peek_batch(), and famez_await()
+ * where there is nothing); "famez:peek" one by one (famez_peek()); "famez:recv" has all done by
+ * famez_recv(), which copies; "famez:sleep" is that without polling; "famez:server" asks the server
+ * itself, by "ping", instead of another peer.
  */
 #include <errno.h>
 #include <poll.h>
@@ -13,8 +14,8 @@
 #include "famez/peer.h"
 #include "messages.h"
 
-#define POLL_NS     20000u
 #define PATIENCE_MS 10000
+#define BATCH       16
 
 /* By `who`: the ID, or 0 until it has one. */
 struct peer_area {
@@ -24,6 +25,8 @@ struct peer_area {
 struct peer_end {
 	struct famez *f;
 	struct famez_to to;
+	struct famez_message batch[BATCH];
+	int batched, at; /* how many of them there are, and which is next */
 	unsigned char into[PAYLOAD_BYTES_MAX];
 };
 
@@ -125,41 +128,46 @@ ALWAYS_INLINE void peer_put(void *end, const void *payload, size_t bytes, bool m
 		die("sending", err);
 }
 
-static void peer_wait(struct peer_end *e)
+ALWAYS_INLINE struct got peek_take(void *end)
 {
-	struct pollfd fd = {.fd = famez_fd(e->f), .events = POLLIN};
-	struct famez_event event;
-	uint64_t give_up = clock_wall_ns() + POLL_NS;
+	struct peer_end *e = end;
 	struct famez_message m;
-	int got;
+	int got = famez_peek(e->f, &m);
 
-	do {
-		for (int looks = 0; looks < 8; looks++) {
-			relax();
-			if (famez_peek(e->f, &m) == 1)
-				return;
-		}
-	} while (clock_wall_ns() < give_up);
-	got = famez_next(e->f, &event);
-	if (got < 0)
-		die("libfamez", got);
-	if (!got)
-		(void)poll(&fd, 1, -1);
+	while (__builtin_expect(got <= 0, 0)) {
+		if (got < 0)
+			die("receiving", got);
+		got = famez_await(e->f, &m, -1);
+	}
+	return (struct got){m.payload, m.bytes};
+}
+
+ALWAYS_INLINE void peek_done(void *end)
+{
+	famez_release(((struct peer_end *)end)->f);
 }
 
 ALWAYS_INLINE struct got peer_take(void *end)
 {
 	struct peer_end *e = end;
-	struct famez_message m;
 
-	while (!__builtin_expect(famez_peek(e->f, &m), 1))
-		peer_wait(e);
-	return (struct got){m.payload, m.bytes};
+	while (__builtin_expect(e->at == e->batched, 0)) {
+		e->at = 0;
+		e->batched = famez_peek_batch(e->f, e->batch, BATCH);
+		if (!e->batched)
+			e->batched = famez_await(e->f, e->batch, -1);
+		if (e->batched < 0)
+			die("receiving", e->batched);
+	}
+	return (struct got){e->batch[e->at].payload, e->batch[e->at].bytes};
 }
 
 ALWAYS_INLINE void peer_done(void *end)
 {
-	famez_release(((struct peer_end *)end)->f);
+	struct peer_end *e = end;
+
+	if (++e->at == e->batched)
+		famez_release(e->f);
 }
 
 ALWAYS_INLINE struct got recv_take(void *end)
@@ -181,6 +189,7 @@ ALWAYS_INLINE void recv_done(void *end)
 	(void)end;
 }
 
+#define peek_put  peer_put
 #define recv_put  peer_put
 #define sleep_put peer_put
 ALWAYS_INLINE struct got sleep_take(void *end)
@@ -190,6 +199,7 @@ ALWAYS_INLINE struct got sleep_take(void *end)
 #define sleep_done recv_done
 
 SYSTEM(peer, "famez", peer_prepare, peer_open, peer_close);
+SYSTEM(peek, "famez:peek", peer_prepare, peer_open, peer_close);
 SYSTEM(recv, "famez:recv", peer_prepare, peer_open, peer_close);
 SYSTEM(sleep, "famez:sleep", peer_prepare, peer_open_sleepy, peer_close);
 
@@ -233,4 +243,4 @@ static const struct system server = {
 	.close = peer_close,
 };
 
-const struct system *const messages_peer[] = {&peer, &recv, &sleep, &server, NULL};
+const struct system *const messages_peer[] = {&peer, &peek, &recv, &sleep, &server, NULL};

@@ -131,24 +131,40 @@ def memory_goal(size):
     return peers * 2048 + peers * vectors * 64 + peers * peers / 8
 
 
-def memory_table(runs):
-    rows = []
+def kib(some, key):
+    middle = figures.of(some, key).median()
+    return "-" if middle is None else f"{middle / 1024:.0f}"
+
+
+def memory_rows(runs, messages):
     for size, system, some in each(runs):
         some = list(filter(good, some))
         peers, vectors = of_size(size)
-        # What the fabric costs beyond the smallest one of the same system.
-        base = figures.of(select(runs, "10x1", system), "full_allocated").median()
-        full = figures.of(some, "full_allocated").median()
-        if base is None or full is None:
+        idle = figures.of(some, "idle_allocated").median()
+        if idle is None:
             continue
-        more = full - base
-        allowed = memory_goal(size) - memory_goal("10x1")
-        rows.append([peers, vectors, system, *(f"{figures.of(some, key).median() / 1024:.0f}"
-                     for key in ("idle_allocated", "full_allocated", "full_resident")),
-                     f"{more / 1024:.0f}", f"{allowed / 1024:.0f}",
-                     f"{more / allowed:.2f}" if allowed else "-"])
-    return figures.table(["peers", "vectors", "system", "idle, KiB", "all there, KiB",
-                          "resident, KiB", "above 10x1, KiB", "goal, KiB", "ratio"], rows)
+        row = [peers, vectors, system, "yes" if messages else "no",
+               *(kib(some, key) for key in ("foretold", "idle_allocated", "full_allocated",
+                                            "full_resident")),
+               f"{memory_goal(size) / 1024:.0f}", f"{idle / memory_goal(size):.2f}"]
+        # What the fabric costs beyond the smallest one of the same kind.
+        smallest = f"10x{vectors}"
+        base = figures.of(select(runs, smallest, system), "idle_allocated").median()
+        if base is None or size == smallest:
+            yield [*row, "-", "-", "-"]
+            continue
+        allowed = memory_goal(size) - memory_goal(smallest)
+        yield [*row, f"{(idle - base) / 1024:.0f}", f"{allowed / 1024:.0f}",
+               f"{(idle - base) / allowed:.2f}"]
+
+
+def memory_table(runs):
+    rows = []
+    for messages in (False, True):
+        rows += memory_rows([run for run in runs if run.get("messages") == messages], messages)
+    return figures.table(["peers", "vectors", "system", "messages", "foretold, KiB", "idle, KiB",
+                          "all there, KiB", "resident, KiB", "goal, KiB", "of it",
+                          "above 10 peers, KiB", "goal, KiB", "of it"], rows)
 
 
 TABLES = {

@@ -75,16 +75,30 @@ class Server:
 
 
 class Famez:
-    """Our server; silent, since no other is a peer of its own."""
+    """Our server; silent unless its messages are what is measured, since no other is a peer of
+    its own."""
 
     def __init__(self, name, path, options=()):
         self.name, self.path, self.options = name, path, list(options)
 
-    def start(self, peers, vectors):
+    def arguments(self, peers, vectors, messages):
+        return ["-n", str(vectors), "--peers", str(peers), *self.options,
+                *([] if messages else ["--silent", "-l", "4M"])]
+
+    def start(self, peers, vectors, messages=False):
         folder = tempfile.mkdtemp(prefix="famez-bench-")
-        return Server([self.path, "-S", os.path.join(folder, "socket"), "-l", "4M",
-                       "-n", str(vectors), "--peers", str(peers), "--silent", *self.options],
-                      folder)
+        return Server([self.path, "-S", os.path.join(folder, "socket"),
+                       *self.arguments(peers, vectors, messages)], folder)
+
+    def foretold(self, peers, vectors, messages):
+        """The memory of its own that --check says it will take."""
+        done = subprocess.run(
+            [self.path, "--check", "-S", "/nowhere/socket",
+             *self.arguments(peers, vectors, messages)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(done.stderr.strip())
+        return int(re.search(r"together +(\d+) +bytes of our own", done.stdout)[1])
 
 
 class Stock:

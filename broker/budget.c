@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "famez/wire.h"
+#include "heap.h"
 #include "log.h"
 #include "registrar.h"
 #include "roster.h"
@@ -28,6 +29,10 @@
 #define OWN_DESCRIPTORS    (16u + REFUSALS_MAX)
 #define WORKER_DESCRIPTORS 4u
 
+/* What was there before us or comes with the threads, nearly all of it libstdc++'s, which
+ * Debian's jemalloc brings along and which sets memory by for exceptions. */
+#define LIBRARIES_BYTES (UINT64_C(96) << 10)
+
 static uint64_t power_of_two(uint64_t at_least)
 {
 	uint64_t n = 4;
@@ -37,13 +42,56 @@ static uint64_t power_of_two(uint64_t at_least)
 	return n;
 }
 
+static uint64_t table(uint64_t count, size_t bytes)
+{
+	return heap_given(count * bytes);
+}
+
+/* Workers that share the server's inbox. Each must be reached by a vector of its own, unless
+ * the vector is the sender's ID: then whose it is follows from that. */
+static uint16_t count_shards(const struct options *o, uint32_t peers, uint16_t workers)
+{
+	uint16_t shards = workers < FAMEZ_SHARDS_MAX ? workers : FAMEZ_SHARDS_MAX;
+
+	return shards < o->vectors || o->vectors >= peers + 2 ? shards : o->vectors;
+}
+
+/* Every table that is made before the socket opens stands here; a room that makes several
+ * says itself what they take. */
+static void sum_up(struct budget *b, const struct options *o, enum mailbox_layout layout)
+{
+	uint64_t ids = b->ids_max, workers = b->workers;
+	uint32_t places = b->peers + 2; /* in the mailbox */
+
+	b->tables_bytes =
+		table(ids, sizeof(struct peer)) + table(ids, sizeof(struct account)) +
+		table(ids, sizeof(struct report_peer)) + table(b->peers, sizeof(struct member)) +
+		table(b->peers, sizeof(struct seat)) + workers * worker_table_bytes(b->ids_max);
+	b->vector_bytes = table(ids * o->vectors, sizeof(int));
+	if (!o->silent)
+		b->vector_bytes += table(o->vectors, sizeof(struct own_bell)) +
+				   table(o->vectors, sizeof(uint64_t));
+	b->held_bytes = table(ids * VIEW_HELD_WORDS(ids), sizeof(unsigned long));
+	b->mail_bytes = 0;
+	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
+	if (layout != LAYOUT_PLAIN)
+		b->tables_bytes += table(places, sizeof(struct mailbox_member));
+	if (layout != LAYOUT_PLAIN && !o->silent)
+		b->mail_bytes = mail_bytes(places, b->shards, o->vectors >= places);
+	b->base_bytes = LIBRARIES_BYTES + log_bytes(b->workers + 1u) +
+			table(workers, sizeof(struct worker)) + workers * worker_base_bytes() +
+			table(workers, sizeof(uint32_t)) + table(workers, sizeof(uint64_t)) +
+			table(workers, sizeof(struct report_mail));
+	b->memory =
+		b->tables_bytes + b->vector_bytes + b->held_bytes + b->mail_bytes + b->base_bytes;
+}
+
 void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16_t workers)
 {
-	uint64_t ids, outbox;
-
 	*b = (struct budget){
 		.peers = peers,
 		.workers = workers,
+		.shards = count_shards(o, peers, workers),
 		.first_id = options_first_id(o),
 		.server_id = o->silent ? ROSTER_NOBODY : peers + 1,
 		.ids_max = options_first_id(o) ? peers + 2 : peers,
@@ -51,32 +99,14 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 		.eventfds = (uint64_t)(o->silent ? peers : peers + 1) * o->vectors,
 		.own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (uint64_t)workers,
 	};
-	ids = b->ids_max;
 	b->descriptors = b->sockets + b->eventfds + b->own;
-
-	/* worker_start(): what is said to the registrar */
-	outbox = power_of_two(2 * ids + 2) * sizeof(struct message) / ids;
-	b->peer_bytes = sizeof(struct peer) + sizeof(struct member) + sizeof(struct seat) +
-			sizeof(struct report_peer) + sizeof(struct account) +
-			workers * (2 * sizeof(struct roster_change) + sizeof(uint32_t) + outbox);
-	b->vector_bytes =
-		ids * o->vectors * sizeof(int) +
-		(o->silent ? 0 : o->vectors * (sizeof(struct own_bell) + sizeof(uint64_t)));
-	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
-	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
-	b->peer_bytes += sizeof(struct mailbox_member);
-	b->base_bytes =
-		workers * (sizeof(struct worker) + (size_t)WORKER_SENDS * sizeof(struct send) +
-				  (size_t)MESSAGE_TO_WORKER * sizeof(struct message)) +
-		(workers + (uint64_t)1) * LOG_THREAD_BYTES;
-	b->mail_bytes = o->silent || o->layout == WANT_PLAIN ? 0 : mail_bytes(b->ids_max, workers);
 	b->ring_bytes = workers *
 			(power_of_two(worker_submissions(b->ids_max, workers)) *
 					sizeof(struct io_uring_sqe) +
 				power_of_two(worker_completions(b->ids_max, o->vectors, workers)) *
 					sizeof(struct io_uring_cqe));
-	b->memory = ids * b->peer_bytes + b->vector_bytes + b->held_bytes + b->base_bytes +
-		    b->mail_bytes;
+	/* What is laid out is settled later, and won't take more. */
+	sum_up(b, o, o->layout == WANT_PLAIN ? LAYOUT_PLAIN : LAYOUT_LANES);
 }
 
 /* Half of the machine's memory is what we would ever ask for. */
@@ -257,7 +287,7 @@ static int does_not_fit(const struct budget *b, const struct options *o, struct 
 		b->peers, advice, slots <= b->shared_bytes ? "slots or plain" : "plain");
 }
 
-int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why)
+static int choose_layout(struct budget *b, const struct options *o, uint64_t bytes, struct why *why)
 {
 	bool slots_fit = (uint64_t)ids_of(b->peers) * FAMEZ_SLOT_BYTES <= bytes;
 	struct famez_geometry g;
@@ -283,6 +313,15 @@ int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, st
 	if (slots_fit && (o->layout == WANT_SLOTS || o->vectors >= ids_of(b->peers)))
 		b->layout = LAYOUT_SLOTS;
 	return 0;
+}
+
+int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why)
+{
+	int err = choose_layout(b, o, bytes, why);
+
+	if (!err)
+		sum_up(b, o, b->layout);
+	return err;
 }
 
 int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why)
@@ -352,7 +391,7 @@ void budget_print(const struct budget *b, const struct options *o)
 		     "   the limit that a QEMU needs, its own included\n",
 		b->eventfds + PROCESS_RESERVE);
 	(void)printf("memory       peers                %12" PRIu64 "   bytes, %" PRIu64 " each\n",
-		b->ids_max * b->peer_bytes, b->peer_bytes);
+		b->tables_bytes, b->tables_bytes / b->ids_max);
 	(void)printf("             vectors              %12" PRIu64 "\n", b->vector_bytes);
 	(void)printf("             who holds whom       %12" PRIu64 "   one bit a pair\n",
 		b->held_bytes);

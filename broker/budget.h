@@ -19,6 +19,7 @@
 struct budget {
 	uint32_t peers;
 	uint16_t workers;
+	uint16_t shards; /* workers that share the server's inbox */
 	uint32_t first_id, ids_max;
 	uint32_t server_id; /* ROSTER_NOBODY: silent */
 	/* descriptors */
@@ -26,8 +27,9 @@ struct budget {
 	uint64_t eventfds; /* vectors of every peer and of the server */
 	uint64_t own;      /* ours, however many peers there are */
 	uint64_t descriptors;
-	/* bytes that we take at start; the kernel's own objects come on top */
-	uint64_t peer_bytes;   /* one peer's tables, all workers' replicas included */
+	/* bytes that we take at start, as the allocator rounds them: at least what its own
+	 * figure says then (allocated_bytes in the report). The kernel's objects come on top. */
+	uint64_t tables_bytes; /* by ID, all workers' replicas included */
 	uint64_t vector_bytes; /* of all vectors */
 	uint64_t held_bytes;   /* one bit for each pair of IDs */
 	uint64_t mail_bytes;   /* serving the server's inbox, all workers together */

@@ -15,9 +15,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heap.h"
 #include "mail.h"
 #include "sys.h"
 #include "worker.h"
+
+static_assert(FAMEZ_GROUPS_MAX == 64 * 64, "a bit for each 64 of them fits a word");
 
 static uint32_t words_of(uint32_t peers)
 {
@@ -39,7 +42,24 @@ void groups_close(struct groups *g)
 
 uint64_t groups_bytes(uint32_t peers)
 {
-	return (uint64_t)FAMEZ_GROUPS_MAX * words_of(peers) * sizeof(uint64_t);
+	return heap_given((uint64_t)FAMEZ_GROUPS_MAX * words_of(peers) * sizeof(uint64_t));
+}
+
+/* ---- half of a message in a lane -------------------------------------------------------- */
+
+bool groups_write_to(const struct mail *m, const struct mail_peer *p)
+{
+	return m->groups.into == p;
+}
+
+/* It has all of it, or won't get it. */
+static void stop_writing(struct mail *m)
+{
+	struct mail_peer *p = m->groups.into;
+
+	m->groups.into = NULL;
+	if (p->parked == PARKED_HALF)
+		mail_unpark(m, p);
 }
 
 /* ---- who is a member -------------------------------------------------------------------- */
@@ -68,6 +88,7 @@ static void change(struct mail *m, struct mail_peer *p, unsigned group, bool in)
 	if (in) {
 		count++;
 		p->groups++;
+		p->blocks |= UINT64_C(1) << group / 64;
 		m->counts.memberships++;
 	} else {
 		count--;
@@ -95,8 +116,16 @@ void groups_exit(struct mail *m, struct mail_peer *p, unsigned group)
 
 void groups_leave(struct mail *m, struct mail_peer *p)
 {
-	for (unsigned group = 1; p->groups && group < FAMEZ_GROUPS_MAX; group++)
-		change(m, p, group, false);
+	/* Whoever has the lane from now on is not to be told what was meant for him. */
+	if (groups_write_to(m, p))
+		stop_writing(m);
+	/* Many may leave at once, and most are in few groups. */
+	for (; p->blocks; p->blocks &= p->blocks - 1) {
+		unsigned first = (unsigned)__builtin_ctzll(p->blocks) * 64;
+
+		for (unsigned group = first; p->groups && group < first + 64; group++)
+			change(m, p, group, false);
+	}
 	assert(!p->groups);
 }
 
@@ -172,12 +201,11 @@ static void done(struct mail *m, struct mail_peer *p)
 			mail_unpark(m, &m->peers[i]);
 }
 
-/* Into some members' lanes. True: it was passed on to all of ours. */
-static bool pass_on(struct mail *m)
+/* The next member that it is for, from `at` on; NULL: there is none. */
+static struct mail_peer *next_member(struct mail *m)
 {
 	struct groups *g = &m->groups;
-	const struct mail_link *link = &g->link;
-	const uint64_t *row = &g->bits[(size_t)FAMEZ_KIND_GROUP(link->kind) * g->words];
+	const uint64_t *row = &g->bits[(size_t)FAMEZ_KIND_GROUP(g->link.kind) * g->words];
 
 	while (g->at / 64 < g->words) {
 		uint64_t bits = row[g->at / 64] & UINT64_MAX << g->at % 64;
@@ -187,15 +215,55 @@ static bool pass_on(struct mail *m)
 			g->at = (g->at / 64 + 1) * 64;
 			continue;
 		}
-		if (m->spent >= MAIL_TURN_BYTES)
-			return false;
 		g->at = g->at / 64 * 64 + (uint32_t)__builtin_ctzll(bits);
 		p = &m->peers[g->at++];
-		if (p->id != link->sender &&
-			!mail_put(m, p, link->payload, link->bytes, link->kind, link->origin))
-			m->counts.group_copies++;
+		if (p->id != g->link.sender)
+			return p;
 	}
-	return true;
+	return NULL;
+}
+
+/* As much as this turn has room for into the lane that we are at. */
+static void write_some(struct mail *m)
+{
+	struct groups *g = &m->groups;
+	uint64_t most = MAIL_TURN_BYTES - m->spent;
+	uint32_t left = g->link.bytes - g->copied;
+	uint32_t bytes = left < most ? left : (uint32_t)most;
+
+	memcpy(g->room + g->copied, (const char *)g->link.payload + g->copied, bytes);
+	g->copied += bytes;
+	m->spent += bytes;
+	if (bytes < left)
+		return;
+	mail_commit(m, g->into, g->link.bytes, g->link.kind, g->link.origin);
+	m->counts.group_copies++;
+	stop_writing(m);
+}
+
+/* Into some members' lanes. True: it was passed on to all of ours. */
+static bool pass_on(struct mail *m)
+{
+	struct groups *g = &m->groups;
+
+	while (m->spent < MAIL_TURN_BYTES) {
+		struct mail_peer *p;
+		void *room;
+
+		if (g->into) {
+			write_some(m);
+			continue;
+		}
+		p = next_member(m);
+		if (!p)
+			return true;
+		if (mail_claim(m, p, g->link.bytes, &room))
+			continue;
+		g->into = p;
+		g->room = room;
+		g->copied = 0;
+	}
+	return false;
 }
 
 /* The next that is asked of us, of every worker in turn. False: nothing is. */

@@ -7,6 +7,10 @@
  * then the record is released. Until then the sender's lane stands still, so there is no copy
  * in between, order is kept, and what may be under way is bounded. A member whose lane is
  * full misses the message, which is counted; nobody waits for him.
+ *
+ * A record may be larger than what a turn may copy. So it goes into a member's lane piece by
+ * piece, over as many turns as that takes, and is committed with the last one. Meanwhile
+ * nothing else may be put into that lane: what the member asks us waits.
  */
 #ifndef GROUPS_H
 #define GROUPS_H
@@ -22,14 +26,17 @@ struct famez_seen;
 
 /* One worker's part. */
 struct groups {
-	uint64_t *bits;        /* [group * words + index / 64]: who of our peers is a member */
-	uint32_t words;        /* of a group */
-	uint32_t relays;       /* of our senders, under way */
-	bool starved;          /* a lane is PARKED_FULL */
-	uint16_t from;         /* the worker that we listened to last */
-	struct mail_link link; /* what it said */
-	bool active;           /* we are passing that on */
-	uint32_t at;           /* ... and go on with this peer */
+	uint64_t *bits;         /* [group * words + index / 64]: who of our peers is a member */
+	uint32_t words;         /* of a group */
+	uint32_t relays;        /* of our senders, under way */
+	bool starved;           /* a lane is PARKED_FULL */
+	uint16_t from;          /* the worker that we listened to last */
+	struct mail_link link;  /* what it said */
+	bool active;            /* we are passing that on */
+	uint32_t at;            /* ... and go on with this peer */
+	struct mail_peer *into; /* half of it is in this one's lane; NULL: in nobody's */
+	char *room;             /* where there */
+	uint32_t copied;        /* bytes that are there */
 };
 
 /** groups_open() - for @peers peers of a worker's. Returns 0 or -ENOMEM. */
@@ -47,6 +54,9 @@ void groups_leave(struct mail *m, struct mail_peer *p);
 
 /** groups_count() - how many have members, whosever these are. */
 unsigned groups_count(const struct mail *m);
+
+/** groups_write_to() - half of a message is in our lane to @p: nothing else can be put there. */
+bool groups_write_to(const struct mail *m, const struct mail_peer *p);
 
 /** groups_relay() - pass on what @p said. True: its lane is parked until that is done. */
 bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *seen);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "heap.h"
 #include "queue.h"
 #include "sys.h"
 
@@ -28,12 +29,15 @@
 /* At the end, how long the last lines may take to be written. */
 #define STOP_PATIENCE_S 2
 
-struct log_line {
-	uint16_t bytes;
-	char text[LOG_LINE_BYTES];
+/* What a line is cut into: most take two or three, and would waste the rest of a place for
+ * the longest. */
+struct log_piece {
+	uint8_t bytes;
+	bool more; /* the next one goes on with the line */
+	char text[LOG_PIECE_BYTES];
 };
 
-QUEUE_PROTOTYPE(log_line)
+QUEUE_PROTOTYPE(log_piece)
 
 struct log_limit {
 	uint64_t filled_ns; /* when `left` was last topped up */
@@ -42,8 +46,11 @@ struct log_limit {
 };
 
 struct log_source {
-	struct log_line_queue queue;
+	struct log_piece_queue queue;
 	struct log_limit limits[LOG_EVENTS_COUNT];
+	/* the logger's: of a line whose last piece is still on its way */
+	char line[LOG_LINE_BYTES];
+	size_t line_bytes;
 };
 
 static const struct {
@@ -183,17 +190,35 @@ static void write_out(const char *text, size_t bytes)
 	}
 }
 
+/* All of it or nothing: the logger must find the end of every line that it has begun. */
+static bool put_pieces(struct log_piece_queue *queue, const char *text, size_t bytes)
+{
+	struct log_piece piece = {.more = true};
+	bool done = true;
+
+	if (log_piece_queue_room(queue) < (bytes + LOG_PIECE_BYTES - 1) / LOG_PIECE_BYTES)
+		return false;
+	for (size_t at = 0; at < bytes; at += piece.bytes) {
+		piece.more = bytes - at > LOG_PIECE_BYTES;
+		piece.bytes = (uint8_t)(piece.more ? LOG_PIECE_BYTES : bytes - at);
+		memcpy(piece.text, text + at, piece.bytes);
+		done = log_piece_queue_put(queue, &piece);
+		assert(done);
+	}
+	return done;
+}
+
 static void emit(enum log_event event, const struct log_field *fields)
 {
-	struct log_line line;
+	char line[LOG_LINE_BYTES];
+	size_t bytes =
+		log_format(line, sizeof(line), config.json, now_ns(CLOCK_REALTIME), event, fields);
 
-	line.bytes = (uint16_t)log_format(
-		line.text, sizeof(line.text), config.json, now_ns(CLOCK_REALTIME), event, fields);
 	if (!source) {
-		write_out(line.text, line.bytes);
+		write_out(line, bytes);
 		return;
 	}
-	if (!log_line_queue_put(&source->queue, &line)) {
+	if (!put_pieces(&source->queue, line, bytes)) {
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 		return;
 	}
@@ -310,14 +335,25 @@ static void reopen_now(void)
 	log_event(reopened, LOG_TEXT("file", config.file ? config.file : "stderr"));
 }
 
+static void append(struct log_source *s, const struct log_piece *piece)
+{
+	assert(s->line_bytes + piece->bytes <= sizeof(s->line));
+	memcpy(s->line + s->line_bytes, piece->text, piece->bytes);
+	s->line_bytes += piece->bytes;
+	if (piece->more)
+		return;
+	write_out(s->line, s->line_bytes);
+	s->line_bytes = 0;
+}
+
 static bool write_queued(void)
 {
-	struct log_line line;
+	struct log_piece piece;
 	bool any = false;
 
 	for (unsigned i = 0; i < sources_count; i++) {
-		while (log_line_queue_take(&sources[i].queue, &line)) {
-			write_out(line.text, line.bytes);
+		while (log_piece_queue_take(&sources[i].queue, &piece)) {
+			append(&sources[i], &piece);
 			any = true;
 		}
 	}
@@ -366,7 +402,7 @@ int log_start(unsigned threads)
 	if (err)
 		goto undo_sources;
 	for (sources_count = 0; sources_count < threads; sources_count++) {
-		err = log_line_queue_init(&sources[sources_count].queue, LOG_QUEUE_LINES);
+		err = log_piece_queue_init(&sources[sources_count].queue, LOG_QUEUE_PIECES);
 		if (err)
 			goto undo_queues;
 	}
@@ -382,12 +418,18 @@ int log_start(unsigned threads)
 
 undo_queues:
 	while (sources_count)
-		log_line_queue_destroy(&sources[--sources_count].queue);
+		log_piece_queue_destroy(&sources[--sources_count].queue);
 	wakeup_destroy(&wake);
 undo_sources:
 	free(sources);
 	sources = NULL;
 	return err;
+}
+
+uint64_t log_bytes(unsigned threads)
+{
+	return heap_given(threads * sizeof(*sources)) +
+	       threads * heap_given(LOG_QUEUE_PIECES * sizeof(struct log_piece));
 }
 
 void log_thread(unsigned nth)
@@ -414,7 +456,7 @@ bool log_stop(void)
 		return false;
 	}
 	while (sources_count)
-		log_line_queue_destroy(&sources[--sources_count].queue);
+		log_piece_queue_destroy(&sources[--sources_count].queue);
 	wakeup_destroy(&wake);
 	free(sources);
 	sources = NULL;

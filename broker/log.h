@@ -17,11 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a line may take, and how many wait for the logger, per thread that logs. A burst
- * beyond is told by log_dropped(). */
-#define LOG_LINE_BYTES   480
-#define LOG_QUEUE_LINES  256
-#define LOG_THREAD_BYTES ((size_t)(LOG_LINE_BYTES + 2) * LOG_QUEUE_LINES)
+/* What a line may take. */
+#define LOG_LINE_BYTES 480
+/* Lines wait for the logger in pieces, per thread that logs: some 200 lines as they usually
+ * are. A burst beyond is told by log_dropped(). */
+#define LOG_PIECE_BYTES  62
+#define LOG_QUEUE_PIECES 512
 
 enum log_level {
 	LOG_LEVEL_ERROR,
@@ -37,6 +38,7 @@ enum log_level {
 	X(listening, "listening", NOTICE, false)                                                   \
 	X(rounded, "rounded", NOTICE, false)                                                       \
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
+	X(default_peers, "default-peers", NOTICE, false)                                           \
 	X(mailbox, "mailbox", NOTICE, false)                                                       \
 	X(mailbox_lost, "mailbox-lost", WARNING, false)                                            \
 	X(stop, "stop", NOTICE, false)                                                             \
@@ -93,6 +95,9 @@ int log_open(const struct log_config *wanted);
  * of what a thread needs.
  */
 int log_start(unsigned threads);
+
+/** log_bytes() - what that takes, for the budget. */
+uint64_t log_bytes(unsigned threads);
 
 /** log_thread() - this thread logs as number @nth, 0..threads-1, from now on. */
 void log_thread(unsigned nth);

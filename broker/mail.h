@@ -11,8 +11,10 @@
  * passed, are written as they come and published once a turn; so all doorbells of a turn
  * leave with one io_uring_enter(2).
  *
- * Here and in slots.c and groups.c, `mail` stands for one worker's share. Workers pass each
- * other small values by queues (links.h); nothing else is shared.
+ * Three files: mail.c has the turn, the polling and the sleep; mail_peers.c the peers, their
+ * doorbells and what is written to them; mail_hear.c what they say. Here and in slots.c and
+ * groups.c, `mail` stands for one worker's share. Workers pass each other small values by
+ * queues (links.h); nothing else is shared.
  */
 #ifndef MAIL_H
 #define MAIL_H
@@ -47,7 +49,8 @@ struct mail_shared {
 	struct worker *workers;
 	uint16_t shards; /* how many workers serve the inbox: 0: nobody, there is none */
 	struct mail_link_queue *links; /* [from * shards + to] */
-	struct slot_text_queue *texts; /* [from]: to worker 0, who has the server's slot */
+	/* [from]: to worker 0, who has the server's slot; NULL where slots aren't served */
+	struct slot_text_queue *texts;
 	/* [worker * FAMEZ_GROUPS_MAX + group]: how many members that worker has. Written by
 	 * that worker; others look whether it need be asked. */
 	_Atomic uint32_t *members;
@@ -61,8 +64,11 @@ int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
 	const struct personality *personality, struct worker *workers);
 void mail_shared_destroy(struct mail_shared *shared);
 
-/** mail_bytes() - what all of it takes, for the budget. */
-uint64_t mail_bytes(uint32_t ids, uint16_t workers);
+/**
+ * mail_bytes() - what all of it takes, for the budget: shared out among @shards workers, and
+ * where @slots are served.
+ */
+uint64_t mail_bytes(uint32_t ids, uint16_t shards, bool slots);
 
 /* Why a lane is not read for now. */
 enum mail_parked {
@@ -70,6 +76,7 @@ enum mail_parked {
 	PARKED_ABSENT, /* somebody new speaks: we have not been told yet that he joined */
 	PARKED_RELAY,  /* the record at its head is being passed on */
 	PARKED_FULL,   /* too much is being passed on already */
+	PARKED_HALF,   /* it asked something, and half of a message is in our lane to it */
 };
 
 /* One peer, as the worker that owns its lanes sees it. */
@@ -80,10 +87,12 @@ struct mail_peer {
 	struct op ring;                /* a doorbell of its on its way */
 	STAILQ_ENTRY(mail_peer) dirty; /* something is written and not published */
 	STAILQ_ENTRY(mail_peer) rungs; /* its slot is to be looked at */
+	uint64_t said; /* what stands before this in its lane was said by who left */
 	uint32_t id;
 	uint32_t generation; /* that we hear; 0: none yet */
 	uint32_t gone;       /* generation of who left the ID; 0: nobody, or another came */
 	uint32_t groups;     /* how many it is in */
+	uint64_t blocks;     /* of 64 groups each: it was in one of these since it is here */
 	uint32_t joins;      /* of this ID so far */
 	uint8_t parked;      /* enum mail_parked */
 	uint8_t relayed;     /* workers that still pass its record on */
@@ -128,9 +137,12 @@ int mail_open(struct worker *w);
 /** mail_close() - once the kernel holds nothing of it. */
 void mail_close(struct worker *w);
 
-/** mail_joined(), mail_left() - in the log's order; whoever serves the ID. */
-void mail_joined(struct worker *w, uint32_t id);
-void mail_left(struct worker *w, uint32_t id);
+/**
+ * mail_joined(), mail_left() - in the log's order; whoever serves the ID. What stands before
+ * @said in its lane to us is not from its next owner, mailbox_said().
+ */
+void mail_joined(struct worker *w, uint32_t id, uint64_t said);
+void mail_left(struct worker *w, uint32_t id, uint64_t said);
 
 /** mail_rung() - peer @vector's doorbell at the server rang and was emptied. */
 void mail_rung(struct worker *w, uint16_t vector);
@@ -159,33 +171,65 @@ uint32_t mail_rings(uint32_t ids, uint16_t workers);
 /** mail_operations() - of one worker, that may complete before it looks, each once. */
 uint32_t mail_operations(uint32_t ids, uint16_t workers);
 
-/* For slots.c and groups.c: */
+/* The three files among themselves, slots.c and groups.c. In mail.c: */
+
+/** mail_link() - to worker @to; the queue has room for all that can be said. */
+void mail_link(struct mail *m, uint16_t to, const struct mail_link *link);
+
+/* In mail_peers.c: */
+
+/** mail_peers_open() - the table, and the reader of their lanes. Returns 0 or -ENOMEM. */
+int mail_peers_open(struct mail *m);
+void mail_peers_close(struct mail *m);
 
 /** mail_peer_of() - NULL unless @id is one of ours. */
 struct mail_peer *mail_peer_of(struct mail *m, uint32_t id);
 
-/** mail_ring() - ring a peer's doorbell. Never waits for it, whatever it did to it. */
-void mail_ring(struct mail *m, struct mail_peer *p);
-
-/**
- * mail_put() - a message into @p's lane, published at the end of the turn.
- * Returns 0 or -EAGAIN: it is full, and the message is counted as dropped.
- */
-int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t bytes,
-	uint16_t kind, uint16_t origin);
-
-/** mail_show() - log our peers as the personality sees them. */
-void mail_show(struct mail *m);
+/** mail_meet() - somebody is there, or has started anew: he is in no group, and unknown. */
+void mail_meet(struct mail *m, struct mail_peer *p);
 
 /** mail_park(), mail_unpark() - don't read its lane for now; go on reading it. */
 void mail_park(struct mail *m, struct mail_peer *p, enum mail_parked why);
 void mail_unpark(struct mail *m, struct mail_peer *p);
 
-/** mail_link() - to worker @to; the queue has room for all that can be said. */
-void mail_link(struct mail *m, uint16_t to, const struct mail_link *link);
+/** mail_ring() - ring a peer's doorbell. Never waits for it, whatever it did to it. */
+void mail_ring(struct mail *m, struct mail_peer *p);
+
+/**
+ * mail_claim() - room in @p's lane for a message, to be written in this turn or in later ones,
+ * then mail_commit(). Until then nothing else may be put there; a claim that is not committed
+ * is forgotten by the next one. Who writes into it adds the bytes to `spent`.
+ * Returns 0 or -EAGAIN: it is full, and the message is counted as dropped.
+ */
+int mail_claim(struct mail *m, struct mail_peer *p, uint32_t bytes, void **room);
+
+/** mail_commit() - what was claimed is a message, published at the end of the turn. */
+void mail_commit(
+	struct mail *m, struct mail_peer *p, uint32_t bytes, uint16_t kind, uint16_t origin);
+
+/** mail_put() - both at once. Returns as mail_claim(). */
+int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t bytes,
+	uint16_t kind, uint16_t origin);
+
+/** mail_publish_all() - what was put in this turn can be read, and sleepers are rung. */
+void mail_publish_all(struct mail *m);
+
+/** mail_look_after() - once a tick: undo what somebody did to keep @p asleep; greet it. */
+void mail_look_after(struct mail *m, struct mail_peer *p);
+
+/* In mail_hear.c: */
+
+/** mail_take_lanes() - take what stands in lanes. True: there is more than a turn takes. */
+bool mail_take_lanes(struct mail *m);
+
+/** mail_take_slots() - take what stands in the slots of those who rang. */
+void mail_take_slots(struct mail *m);
 
 /** mail_hear() - @text was said by @p; what is answered stands in *answer. */
 void mail_hear(
 	struct mail *m, struct mail_peer *p, const char *text, struct personality_answer *answer);
+
+/** mail_show() - log our peers as the personality sees them. */
+void mail_show(struct mail *m);
 
 #endif

@@ -42,7 +42,10 @@ static bool replace_page(struct mailbox *m, uintptr_t at)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	if (mapped == -1)
 		return false;
-	atomic_store(&m->lost, true);
+	/* Told of at once: perhaps nothing else wakes the registrar for long. write(2) may be
+	 * called from a signal handler, and its counter is never full. */
+	if (!atomic_exchange(&m->lost, true) && m->lost_fd >= 0)
+		(void)!write(m->lost_fd, &(uint64_t){1}, sizeof(uint64_t));
 	return true;
 }
 
@@ -319,7 +322,7 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 {
 	int err;
 
-	*m = (struct mailbox){.layout = LAYOUT_PLAIN, .old_slots = wish->old_slots};
+	*m = (struct mailbox){.layout = LAYOUT_PLAIN, .old_slots = wish->old_slots, .lost_fd = -1};
 	m->g.server_id = FAMEZ_NOBODY;
 	if (wish->layout == LAYOUT_PLAIN)
 		return 0;
@@ -347,7 +350,7 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 	take_geometry(m, wish);
 	if (memory->existed && wish->spare_foreign && !ours_to_use(m, memory->fd)) {
 		mailbox_close(m);
-		*m = (struct mailbox){.layout = LAYOUT_PLAIN, .foreign = true};
+		*m = (struct mailbox){.layout = LAYOUT_PLAIN, .foreign = true, .lost_fd = -1};
 		m->g.server_id = FAMEZ_NOBODY;
 		return 0;
 	}
@@ -520,6 +523,13 @@ void mailbox_absent(struct mailbox *m, uint32_t id)
 	set_presence(m, id, FAMEZ_ABSENT);
 	if (was_present)
 		count_change(m);
+}
+
+uint64_t mailbox_said(const struct mailbox *m, uint32_t id)
+{
+	if (m->layout != LAYOUT_LANES || m->g.server_id == FAMEZ_NOBODY)
+		return 0;
+	return famez_load_acquire(&famez_lane_at(m->base, &m->g, m->g.server_id, id)->produced);
 }
 
 bool mailbox_watches(const struct mailbox *m, uint32_t id)

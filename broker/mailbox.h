@@ -47,6 +47,7 @@ struct mailbox {
 	uint32_t generation;            /* of the server */
 	uint64_t page_bytes;            /* what is replaced when it is gone */
 	_Atomic bool lost;
+	int lost_fd; /* an eventfd of the registrar's: written when it gets lost; -1: none */
 };
 
 /** What a mailbox is to be like. */
@@ -87,6 +88,11 @@ void mailbox_absent(struct mailbox *m, uint32_t id);
 /** mailbox_mend() - store again what the broker wrote, where somebody scribbled over it. To be
  * called once every FAMEZ_TICK_NS. */
 void mailbox_mend(struct mailbox *m);
+/**
+ * mailbox_said() - up to where @id's lane to the server is written, as far as whoever wrote it
+ * says. Before the ID has its next owner, that is where he begins.
+ */
+uint64_t mailbox_said(const struct mailbox *m, uint32_t id);
 /** mailbox_watches() - @id is present and asked to be rung at joins and leaves. */
 bool mailbox_watches(const struct mailbox *m, uint32_t id);
 

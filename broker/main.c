@@ -285,17 +285,6 @@ static int workers_start(struct server *s, const cpu_set_t *cpus)
 	return 0;
 }
 
-/* Workers that share the server's inbox. Each must be reached by a vector of its own, unless
- * the vector is the sender's ID: then whose it is follows from that. */
-static uint16_t count_shards(const struct server *s)
-{
-	const struct budget *b = &s->budget;
-	uint16_t vectors = s->options.vectors;
-	uint16_t shards = b->workers < FAMEZ_SHARDS_MAX ? b->workers : FAMEZ_SHARDS_MAX;
-
-	return shards < vectors || vectors >= b->peers + 2 ? shards : vectors;
-}
-
 /* The memory, and what is laid out in it. */
 static int shared_open(struct server *s)
 {
@@ -317,7 +306,7 @@ static int shared_open(struct server *s)
 		.ids = b->peers + 2,
 		.server_id = o->silent ? FAMEZ_NOBODY : b->server_id,
 		.vectors = o->vectors,
-		.shards = count_shards(s),
+		.shards = b->shards,
 		.old_slots = o->dialect == DIALECT_FAMEZ,
 		.spare_foreign = o->layout == WANT_AUTO,
 	};
@@ -474,6 +463,10 @@ static void log_start_lines(const struct server *s)
 		log_event(fewer_peers, LOG_NUMBER("peers", b->peers),
 			LOG_NUMBER("default", o->peers_default),
 			LOG_TEXT("hint", "the limit of open files or the memory allows no more"));
+	else if (!o->peers && s->mailbox.layout == LAYOUT_LANES)
+		log_event(default_peers, LOG_NUMBER("peers", b->peers),
+			LOG_TEXT("hint", "--peers makes room for more; the memory grows with "
+					 "their square"));
 	log_event(start, LOG_TEXT("version", FAMEZ_VERSION), LOG_NUMBER("pid", getpid()),
 		LOG_TEXT("socket", o->socket_path), LOG_NUMBER("peers", b->peers),
 		LOG_NUMBER("vectors", o->vectors), LOG_NUMBER("workers", b->workers),

@@ -8,6 +8,7 @@
 #ifndef MESSAGE_H
 #define MESSAGE_H
 
+#include <assert.h>
 #include <stdint.h>
 
 #include "queue.h"
@@ -40,11 +41,20 @@ struct message {
 	bool device;    /* ADOPT */
 	uint32_t id;
 	union {
-		int32_t sock;  /* ADOPT, REFUSED */
-		int32_t error; /* GONE: errno */
+		struct {
+			union {
+				int32_t sock;  /* ADOPT, REFUSED */
+				int32_t error; /* GONE: errno */
+			};
+			int32_t pid; /* ADOPT */
+		};
+		/* JOINED, LEFT: so far is its lane to the server written by those who had the
+		 * ID before, or who leaves it. */
+		uint64_t said;
 	};
-	int32_t pid; /* ADOPT */
 };
+
+static_assert(sizeof(struct message) == 16, "two for each ID lie in the queue of every worker");
 
 QUEUE_PROTOTYPE(message)
 

@@ -82,7 +82,7 @@ const char *options_help(void)
 	       "usage: famez-server [OPTION ...]\n"
 	       "\n"
 	       "fabric    -n, --vectors N        doorbells of each peer, 1..2048 (4)\n"
-	       "              --peers N          most peers at once (1000)\n"
+	       "              --peers N          most at once (64; with -l or --silent 1000)\n"
 	       "              --nClients N       --peers N, and N+2 vectors unless -n is given\n"
 	       "              --silent           the server is no peer itself\n"
 	       "              --leaves WHO       who is told leaves: auto, always, never (auto)\n"
@@ -294,12 +294,18 @@ static int take_layout(struct options *o, const char *text, struct why *why)
 	return 0;
 }
 
+/* Peers that there is room for where nobody says how many. Between more of them lanes take a
+ * memory that not every guest has address space for: it grows with their square, and with 64
+ * of 64 KiB it is 512M. */
+#define PEERS_DEFAULT       1000u
+#define PEERS_DEFAULT_LANES 64u
+
 static void set_defaults(struct options *o, const char *name)
 {
 	const char *base = strrchr(name, '/');
 
 	*o = (struct options){
-		.peers_default = 1000,
+		.peers_default = PEERS_DEFAULT,
 		.vectors = 4,
 		.device_names = "*qemu*,kvm",
 		.socket_mode = -1,
@@ -518,5 +524,8 @@ int options_parse(struct options *o, int argc, char **argv, struct why *why)
 	/* Who is silent serves users with their own idea of the memory. */
 	if (o->silent && o->layout == WANT_AUTO)
 		o->layout = WANT_PLAIN;
+	/* A size that was given does not grow: as many peers as it serves without lanes. */
+	if (!o->memory_bytes && (o->layout == WANT_AUTO || o->layout == WANT_LANES))
+		o->peers_default = PEERS_DEFAULT_LANES;
 	return check_together(o, why);
 }

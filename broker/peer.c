@@ -348,12 +348,14 @@ static void on_told(struct peer *p, unsigned count, int res)
 static void on_sent(struct op *op, int res, uint32_t flags)
 {
 	struct send *s = container_of(op, struct send, op);
+	struct peer *p = s->peer;
+	unsigned nth = (unsigned)(s - p->worker->sends) - p->chain;
 
 	(void)flags;
 	/* One completion a chain: the last notice's, or the first that failed. Those
 	 * behind a failed one are cancelled unseen. */
 	res = sys_sendmsg_result(res);
-	on_told(s->peer, s->nth + (res == FAMEZ_WIRE_BYTES), res);
+	on_told(p, nth + (res == FAMEZ_WIRE_BYTES), res);
 }
 
 static void fill(struct send *s, const struct peer *p, const struct notice *n)
@@ -454,7 +456,7 @@ unsigned peer_tell(struct peer *p, unsigned most)
 			}
 			fill(s, p, &n);
 			s->peer = p;
-			s->nth = (uint16_t)count++;
+			count++;
 			/* FAME-Z's clients want 8 bytes a read: a leave has no
 			 * descriptor that would part it from what follows. */
 			leave = n.kind == NOTICE_LEAVE;
@@ -477,6 +479,7 @@ unsigned peer_tell(struct peer *p, unsigned most)
 			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
 	}
 	p->chained = true;
+	p->chain = (uint16_t)w->sends_used;
 	p->last_due = !due;
 	p->leave_unread = leave;
 	w->sends_used += count;

@@ -19,7 +19,7 @@
 #include "options.h"
 
 /** Memory that a personality has for each peer: zeroes before joined(). */
-#define PERSONALITY_PEER_BYTES 128u
+#define PERSONALITY_PEER_BYTES 72u
 
 /** Bytes of a text with its NUL: what a v1 slot holds, and so what we take and say. */
 #define PERSONALITY_TEXT_BYTES FAMEZ_SLOT_TEXT_BYTES

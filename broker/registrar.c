@@ -72,6 +72,7 @@ static void take_newcomer(struct registrar *r, int sock)
 		return;
 	}
 	seat_of(r, intent.id)->client = c;
+	seat_of(r, intent.id)->said = mailbox_said(r->mailbox, intent.id);
 	mailbox_joining(r->mailbox, intent.id, c.device);
 	adopt = (struct message){
 		.kind = MESSAGE_ADOPT,
@@ -181,6 +182,7 @@ static void take_message(struct registrar *r, const struct message *m)
 		mailbox_present(r->mailbox, m->id);
 		r->changed = true;
 		change.kind = MESSAGE_JOINED;
+		change.said = seat_of(r, m->id)->said;
 		tell_all(r, &change);
 		return;
 	case MESSAGE_REFUSED:
@@ -196,6 +198,7 @@ static void take_message(struct registrar *r, const struct message *m)
 		if (intent.kind == INTENT_LEAVE) {
 			r->changed = true;
 			change.kind = MESSAGE_LEFT;
+			change.said = mailbox_said(r->mailbox, m->id);
 			tell_all(r, &change);
 		}
 		return;
@@ -476,6 +479,7 @@ int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
 	if (err)
 		goto undo_seats;
 	report->printed = &r->wakeup;
+	mailbox->lost_fd = r->wakeup.fd;
 	/* Six operations and the refusals' receives, each completing once. */
 	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX);
 	if (err)
@@ -485,6 +489,7 @@ int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
 	return 0;
 
 undo_wakeup:
+	mailbox->lost_fd = -1;
 	wakeup_destroy(&r->wakeup);
 undo_seats:
 	free(r->seats);
@@ -497,6 +502,7 @@ void registrar_destroy(struct registrar *r)
 {
 	ring_destroy(&r->ring);
 	refusals_destroy(&r->refusals);
+	r->mailbox->lost_fd = -1;
 	wakeup_destroy(&r->wakeup);
 	free(r->seats);
 	membership_destroy(&r->membership);

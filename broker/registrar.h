@@ -29,8 +29,9 @@
 /* What belongs to an ID. */
 struct seat {
 	struct client client; /* its owner, for the log */
+	bool watch_again;     /* something changed while `watch` was in the kernel */
 	struct op watch;      /* the ring that tells it of joins and leaves; outlives its owner */
-	bool watch_again;     /* something changed while that was in the kernel */
+	uint64_t said;        /* so far was its lane to the server written when it came */
 	struct registrar *registrar;
 };
 

@@ -7,13 +7,10 @@
 #include "report.h"
 
 #include <errno.h>
-#include <jemalloc/jemalloc.h>
 
+#include "heap.h"
 #include "log.h"
 #include "sys.h"
-
-/* Not there in a build with sanitizers, which bring their own allocator. */
-#pragma weak mallctl
 
 int report_init(struct report *r, uint32_t ids_max, uint16_t vectors, uint16_t workers, bool silent)
 {
@@ -44,23 +41,6 @@ void report_destroy(struct report *r)
 	r->notices = NULL;
 }
 
-/* A figure of jemalloc's; 0 where the program runs on another allocator (a
- * sanitizer's). jemalloc(3), "MALLCTL NAMESPACE". */
-static uint64_t allocated(const char *name)
-{
-	size_t value = 0, bytes = sizeof(value);
-
-	return mallctl && mallctl(name, &value, &bytes, NULL, 0) == 0 ? value : 0;
-}
-
-static unsigned arenas(void)
-{
-	unsigned value = 0;
-	size_t bytes = sizeof(value);
-
-	return mallctl && mallctl("arenas.narenas", &value, &bytes, NULL, 0) == 0 ? value : 0;
-}
-
 static void print_peer(uint32_t id, const struct report_peer *p)
 {
 	static const char *const states[] = {"opening", "current", "behind", "blocked", "retry"};
@@ -88,6 +68,7 @@ static void print_mail(const struct report *r)
 		all.stuck += m->stuck;
 		all.garbled += m->garbled;
 		all.ignored += m->ignored;
+		all.stale += m->stale;
 		all.data += m->data;
 		all.group_messages += m->group_messages;
 		all.group_copies += m->group_copies;
@@ -99,8 +80,8 @@ static void print_mail(const struct report *r)
 		LOG_NUMBER("slots_received", all.slots_received),
 		LOG_NUMBER("slots_sent", all.slots_sent), LOG_NUMBER("dropped", all.dropped),
 		LOG_NUMBER("stuck", all.stuck), LOG_NUMBER("garbled", all.garbled),
-		LOG_NUMBER("ignored", all.ignored), LOG_NUMBER("data", all.data),
-		LOG_NUMBER("group_messages", all.group_messages),
+		LOG_NUMBER("ignored", all.ignored), LOG_NUMBER("stale", all.stale),
+		LOG_NUMBER("data", all.data), LOG_NUMBER("group_messages", all.group_messages),
 		LOG_NUMBER("group_copies", all.group_copies), LOG_NUMBER("groups", all.groups),
 		LOG_NUMBER("memberships", all.memberships));
 }
@@ -108,24 +89,21 @@ static void print_mail(const struct report *r)
 void report_print(void *report)
 {
 	struct report *r = report;
-	uint64_t notices = 0, epoch = 1, held_back = 0;
+	uint64_t notices = 0, held_back = 0;
 	uint32_t present = r->present;
-	size_t bytes = sizeof(epoch);
+	struct heap_figures heap;
 
 	for (uint16_t w = 0; w < r->workers; w++)
 		notices += r->notices[w];
 	for (uint32_t id = 0; id < r->ids_max; id++)
 		held_back += r->peers[id].filled ? r->peers[id].held_back : 0;
-	/* jemalloc brings its figures up to date when told a new epoch. */
-	if (mallctl)
-		(void)mallctl("epoch", &epoch, &bytes, &epoch, bytes);
+	heap_look(&heap);
 	log_event(report, LOG_NUMBER("peers", r->present), LOG_NUMBER("opening", r->opening),
 		LOG_NUMBER("joins", r->joins), LOG_NUMBER("leaves", r->leaves),
 		LOG_NUMBER("refused", r->refused), LOG_NUMBER("notices", notices),
 		LOG_NUMBER("held_back", held_back), LOG_NUMBER("log_dropped", log_dropped()),
-		LOG_NUMBER("allocated_bytes", allocated("stats.allocated")),
-		LOG_NUMBER("resident_bytes", allocated("stats.resident")),
-		LOG_NUMBER("arenas", arenas()));
+		LOG_NUMBER("allocated_bytes", heap.allocated),
+		LOG_NUMBER("resident_bytes", heap.resident), LOG_NUMBER("arenas", heap.arenas));
 	for (uint32_t id = 0; id < r->ids_max; id++)
 		if (r->peers[id].filled)
 			print_peer(id, &r->peers[id]);

@@ -37,6 +37,7 @@ struct report_mail {
 	uint64_t stuck;   /* how often our slot was left unread for too long */
 	uint64_t garbled; /* how often a lane made no sense */
 	uint64_t ignored; /* nothing was made of them */
+	uint64_t stale;   /* were meant for a server before us, or from who had left meanwhile */
 	uint64_t data;    /* that nobody asked for */
 	uint64_t group_messages, group_copies;
 	uint64_t memberships; /* now */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "heap.h"
 #include "sys.h"
 
 int roster_init(struct roster *r, uint32_t ids_max)
@@ -38,6 +39,12 @@ void roster_destroy(struct roster *r)
 	free(r->at);
 	free(r->changes);
 	*r = (struct roster){0};
+}
+
+uint64_t roster_bytes(uint32_t ids_max)
+{
+	return heap_given(2 * (uint64_t)ids_max * sizeof(struct roster_change)) +
+	       heap_given(ids_max * sizeof(uint32_t));
 }
 
 static void compact(struct roster *r)
@@ -81,10 +88,4 @@ const struct roster_change *roster_after(const struct roster *r, uint64_t seq)
 	while (low < r->count && r->changes[low].id == ROSTER_NOBODY)
 		low++;
 	return low < r->count ? &r->changes[low] : NULL;
-}
-
-bool roster_present(const struct roster *r, uint32_t id)
-{
-	assert(id < r->ids_max);
-	return r->at[id] != ROSTER_NOBODY && r->changes[r->at[id]].present;
 }

@@ -42,6 +42,9 @@ struct roster {
 int roster_init(struct roster *r, uint32_t ids_max);
 void roster_destroy(struct roster *r);
 
+/** roster_bytes() - what one takes, for the budget. */
+uint64_t roster_bytes(uint32_t ids_max);
+
 /** roster_append() - ID @id (< ids_max) has joined or left. Never fails. */
 void roster_append(struct roster *r, uint32_t id, bool present);
 
@@ -50,8 +53,5 @@ void roster_append(struct roster *r, uint32_t id, bool present);
  * superseded, or NULL. Valid until the next roster_append(). O(log n).
  */
 const struct roster_change *roster_after(const struct roster *r, uint64_t seq);
-
-/** roster_present() - is ID @id (< ids_max) a member now? */
-bool roster_present(const struct roster *r, uint32_t id);
 
 #endif

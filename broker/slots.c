@@ -16,6 +16,7 @@
 
 #include "bells.h"
 #include "genz.h"
+#include "heap.h"
 #include "log.h"
 #include "mail.h"
 #include "sys.h"
@@ -56,7 +57,8 @@ void slots_close(struct mail *m)
 
 uint64_t slots_bytes(uint32_t ids)
 {
-	return ids * sizeof(struct slot_target) + SLOTS_WAITING * sizeof(struct slot_text);
+	return heap_given(ids * sizeof(struct slot_target)) +
+	       heap_given(SLOTS_WAITING * sizeof(struct slot_text));
 }
 
 /* ---- the two layouts -------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "heap.h"
 #include "log.h"
 #include "own_bell.h"
 #include "peer.h"
@@ -192,9 +193,9 @@ static void take_messages(struct worker *w)
 		case MESSAGE_LEFT:
 			roster_append(&w->roster, m.id, m.kind == MESSAGE_JOINED);
 			if (m.kind == MESSAGE_JOINED)
-				mail_joined(w, m.id);
+				mail_joined(w, m.id, m.said);
 			else
-				mail_left(w, m.id);
+				mail_left(w, m.id, m.said);
 			changed = true;
 			break;
 		case MESSAGE_REWIND:
@@ -400,13 +401,26 @@ static void *run(void *argument)
 	return NULL;
 }
 
-static unsigned power_of_two(uint64_t at_least)
+/* An ID is opened and gone once before the registrar gives it out again; one report besides;
+ * and a ring holds one less than its size, which is a power of two. */
+static unsigned outbox_places(uint32_t ids_max)
 {
 	unsigned n = 4;
 
-	while (n < at_least)
+	while (n < 2 * (uint64_t)ids_max + 2)
 		n *= 2;
 	return n;
+}
+
+uint64_t worker_base_bytes(void)
+{
+	return heap_given(WORKER_SENDS * sizeof(struct send)) +
+	       heap_given(MESSAGE_TO_WORKER * sizeof(struct message));
+}
+
+uint64_t worker_table_bytes(uint32_t ids_max)
+{
+	return heap_given(outbox_places(ids_max) * sizeof(struct message)) + roster_bytes(ids_max);
 }
 
 int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared)
@@ -417,9 +431,7 @@ int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_sh
 	err = message_queue_init(&w->inbox, MESSAGE_TO_WORKER);
 	if (err)
 		return err;
-	/* An ID is opened and gone once before the registrar gives it out again; one
-	 * report besides; and a ring holds one less than its size. */
-	err = message_queue_init(&w->outbox, power_of_two(2u * (uint64_t)shared->ids_max + 2));
+	err = message_queue_init(&w->outbox, outbox_places(shared->ids_max));
 	if (err)
 		goto undo_inbox;
 	err = wakeup_init(&w->wakeup);

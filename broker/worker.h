@@ -79,7 +79,8 @@ struct peer {
 	bool chained;      /* a chain is under way */
 	bool last_due;     /* the chain under way brings it up to date */
 	bool told_held_back;
-	int sock; /* ours while served */
+	uint16_t chain; /* where the chain under way begins in the worker's sends */
+	int sock;       /* ours while served */
 	int error;
 	pid_t pid;
 	struct worker *worker;
@@ -92,8 +93,8 @@ struct peer {
 	uint64_t leave_ns;   /* when the read of a leave last woke us */
 	uint64_t stalled_ns; /* since when it has read nothing */
 	int unread_bytes;    /* in its socket when last looked at */
+	char received[4];    /* it never speaks: a byte is as bad as many */
 	struct op receive, writable;
-	char received[8];
 };
 
 TAILQ_HEAD(peer_list, peer);
@@ -109,7 +110,6 @@ struct account {
 struct send {
 	struct op op;
 	struct peer *peer;
-	uint16_t nth; /* in its chain */
 	int64_t word; /* little-endian */
 	struct iovec io;
 	struct msghdr header;
@@ -189,6 +189,14 @@ uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t workers
 
 /** worker_submissions() - that enter the kernel at once. */
 unsigned worker_submissions(uint32_t ids_max, uint16_t workers);
+
+/**
+ * worker_base_bytes(), worker_table_bytes() - what one takes at start, for the budget: however
+ * many peers there are, and for so many IDs. Its struct and its share of the mail (mail_bytes())
+ * come on top.
+ */
+uint64_t worker_base_bytes(void);
+uint64_t worker_table_bytes(uint32_t ids_max);
 
 /** worker_start() - make worker @nth and wait until it serves. Returns 0 or -errno. */
 int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared);

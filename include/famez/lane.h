@@ -60,6 +60,9 @@
 /** Most records between what the sender says and where its receiver is that one look follows. */
 #define FAMEZ_WALK_MAX 1024u
 
+/** Most records of a batch: so many are looked for where a sender did not live to speak of them. */
+#define FAMEZ_OPEN_MAX 8192u
+
 /** famez_payload_max() - bytes of the largest message: a record's half lane, less the zero. */
 static inline uint32_t famez_payload_max(const struct famez_geometry *g)
 {
@@ -75,12 +78,15 @@ struct famez_tx {
 	uint64_t at;       /* where the next record goes */
 	uint64_t begun;    /* the first record not yet published; == at: none */
 	uint64_t limit;    /* where room ends, as far as we know */
+	uint64_t clear;    /* a record that ends by here fits in every respect */
 	uint64_t first;    /* head word of the record at `begun` */
+	uint32_t batch;    /* messages committed, not yet published */
 	uint32_t claimed;  /* bytes of payload */
 	uint32_t to, from; /* generations */
 	uint32_t rung;     /* the sleep that we have rung for; 0 again when `to` changes */
 	uint32_t sender;
-	uint64_t messages, payload_bytes, rings, full, garbled;
+	uint64_t messages; /* published */
+	uint64_t payload_bytes, rings, full, garbled;
 };
 
 static inline uint64_t *famez_head_at(unsigned char *data, uint64_t bytes, uint64_t at)
@@ -129,7 +135,7 @@ static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct f
 	uint32_t receiver, uint32_t sender, uint32_t from, uint32_t to)
 {
 	struct famez_lane *lane = famez_lane_at(base, g, receiver, sender);
-	struct famez_tx made = {0};
+	struct famez_tx made = FAMEZ_ZEROED;
 	uint64_t consumed, start, at, size;
 
 	made.data = famez_lane_data_at(base, g, receiver, sender);
@@ -146,7 +152,8 @@ static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct f
 	at = start = famez_load_acquire(&lane->produced);
 	/* It may have died after S1 and before it said so, and the receiver may have read that
 	 * all the same: walk to the zero. */
-	while (at - start < made.bytes && !(at & (FAMEZ_RECORD_ALIGN - 1))) {
+	for (unsigned steps = 0; at - start < made.bytes && !(at & (FAMEZ_RECORD_ALIGN - 1));
+		steps++) {
 		uint64_t word = famez_load_acquire(famez_head_at(made.data, made.bytes, at));
 
 		if (!word)
@@ -154,13 +161,17 @@ static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct f
 		size = famez_head_size(word, made.bytes, at);
 		if (!size)
 			break;
+		if (steps == FAMEZ_OPEN_MAX) { /* nobody left that many */
+			at = consumed + made.bytes;
+			break;
+		}
 		at += size;
 	}
 	if (at - consumed > made.bytes - FAMEZ_RECORD_ALIGN || (at & (FAMEZ_RECORD_ALIGN - 1))) {
 		made.garbled = 1;
 		at = consumed; /* what is unread there is lost */
 	}
-	made.at = made.begun = at;
+	made.at = made.begun = made.clear = at;
 	made.limit = consumed + made.bytes;
 	famez_store_relaxed(famez_head_at(made.data, made.bytes, at), UINT64_C(0));
 	/* Ordered: before what we write into the room, as in famez_tx_room(). */
@@ -181,15 +192,52 @@ static inline bool famez_tx_room(struct famez_tx *tx, uint64_t size)
 	       (int64_t)(tx->limit - end) >= 0;
 }
 
-/* A head word; the batch's first one is kept back. */
+/* A head word; the batch's first one is kept back. What is ours is read once: after each store into
+ * the file a compiler would have to read it again. */
 static inline void famez_tx_head(struct famez_tx *tx, uint64_t word, uint64_t size)
 {
-	famez_store_relaxed(famez_head_at(tx->data, tx->bytes, tx->at + size), UINT64_C(0));
-	if (tx->begun == tx->at)
+	const uint64_t at = tx->at, bytes = tx->bytes;
+	unsigned char *data = tx->data;
+	const bool first = tx->begun == at;
+
+	tx->at = at + size;
+	if (first)
 		tx->first = word;
-	else
-		famez_store_relaxed(famez_head_at(tx->data, tx->bytes, tx->at), word);
-	tx->at += size;
+	famez_store_relaxed(famez_head_at(data, bytes, at + size), UINT64_C(0));
+	if (!first)
+		famez_store_relaxed(famez_head_at(data, bytes, at), word);
+}
+
+/* famez_tx_claim(), step by step; and how far it then goes without: to the end of the room, of the
+ * ring, or of half a lane, which is what the largest record takes. */
+FAMEZ_COLD int famez_tx_claim_afresh(struct famez_tx *tx, uint64_t bytes)
+{
+	uint64_t size = famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
+	uint64_t left = tx->bytes - (tx->at & (tx->bytes - 1)), most;
+
+	tx->clear = tx->at;
+	if (bytes > tx->bytes / 2 || size > tx->bytes / 2 - FAMEZ_RECORD_ALIGN)
+		return -EMSGSIZE;
+	if (size > left) {
+		if (!famez_tx_room(tx, left))
+			goto full;
+		famez_tx_head(tx, FAMEZ_RECORD_PAD | left, left);
+		left = tx->bytes;
+	}
+	tx->clear = tx->at;
+	if (!famez_tx_room(tx, size))
+		goto full;
+	most = tx->limit - FAMEZ_RECORD_ALIGN - tx->at;
+	if (most > left)
+		most = left;
+	if (most > tx->bytes / 2 - FAMEZ_RECORD_ALIGN)
+		most = tx->bytes / 2 - FAMEZ_RECORD_ALIGN;
+	tx->clear = tx->at + most;
+	return 0;
+
+full:
+	tx->full++;
+	return -EAGAIN;
 }
 
 /**
@@ -201,38 +249,32 @@ static inline void famez_tx_head(struct famez_tx *tx, uint64_t word, uint64_t si
 static inline int famez_tx_claim(struct famez_tx *tx, uint64_t bytes, void **payload)
 {
 	uint64_t size = famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
-	uint64_t left = tx->bytes - (tx->at & (tx->bytes - 1));
 
-	if (bytes > tx->bytes / 2 || size > tx->bytes / 2 - FAMEZ_RECORD_ALIGN)
-		return -EMSGSIZE;
-	if (size > left) {
-		if (!famez_tx_room(tx, left))
-			goto full;
-		famez_tx_head(tx, FAMEZ_RECORD_PAD | left, left);
+	/* The second, lest the sum has wrapped. */
+	if (__builtin_expect(size > tx->clear - tx->at || bytes > size, 0)) {
+		int err = famez_tx_claim_afresh(tx, bytes);
+
+		if (err)
+			return err;
 	}
-	if (!famez_tx_room(tx, size))
-		goto full;
 	tx->claimed = (uint32_t)bytes;
 	*payload = tx->data + (tx->at & (tx->bytes - 1)) + sizeof(struct famez_record);
 	return 0;
-
-full:
-	tx->full++;
-	return -EAGAIN;
 }
 
 /** famez_tx_commit() - what was claimed is a message of @bytes, at most as many as claimed. */
 static inline void famez_tx_commit(
 	struct famez_tx *tx, uint64_t bytes, uint16_t kind, uint16_t origin)
 {
-	uint64_t length = bytes + sizeof(struct famez_record);
+	const uint64_t length = bytes + sizeof(struct famez_record);
 	uint64_t *head = famez_head_at(tx->data, tx->bytes, tx->at);
+	const uint64_t word = length | (uint64_t)tx->to << 32;
+	const uint64_t more = tx->from | (uint64_t)kind << 32 | (uint64_t)origin << 48;
 
-	famez_store_relaxed(head + 1, tx->from | (uint64_t)kind << 32 | (uint64_t)origin << 48);
-	famez_tx_head(
-		tx, length | (uint64_t)tx->to << 32, famez_round_up(length, FAMEZ_RECORD_ALIGN));
-	tx->messages++;
+	tx->batch++;
 	tx->payload_bytes += bytes;
+	famez_tx_head(tx, word, famez_round_up(length, FAMEZ_RECORD_ALIGN));
+	famez_store_relaxed(head + 1, more);
 }
 
 /** famez_tx_unpublished() - bytes committed and not yet flushed. */
@@ -253,6 +295,8 @@ static inline bool famez_tx_flush(struct famez_tx *tx)
 	 * this word. Any weaker, and a message can wait for a doorbell that never rings. */
 	FAMEZ_S1_STORE(famez_head_at(tx->data, tx->bytes, tx->begun), tx->first);
 	tx->begun = tx->at;
+	tx->messages += tx->batch;
+	tx->batch = 0;
 	/* Release: who sees this position sees S1 too; famez_rx_idle() relies on that. */
 	famez_store_release(&lane->produced, tx->at);
 	famez_store_relaxed(&lane->messages, tx->messages);
@@ -334,9 +378,10 @@ struct famez_rx {
 	uint64_t published; /* what we have given back */
 	uint64_t looked;    /* where we last looked whether the sender waits */
 	uint64_t size;      /* of the record that was peeked at; 0: none */
+	uint32_t most;      /* bytes of the largest payload */
 	uint32_t to;        /* our generation */
 	uint32_t sender;
-	uint64_t messages, stale, garbled;
+	uint64_t stale, garbled;
 	/* for inbox.h */
 	uint32_t empty; /* looks in a row that found nothing */
 	bool in_hand;
@@ -356,11 +401,12 @@ struct famez_seen {
 static inline void famez_rx_open(struct famez_rx *rx, void *base, const struct famez_geometry *g,
 	uint32_t receiver, uint32_t sender, uint32_t to)
 {
-	struct famez_rx made = {0};
+	struct famez_rx made = FAMEZ_ZEROED;
 
 	made.data = famez_lane_data_at(base, g, receiver, sender);
 	made.lane = famez_lane_at(base, g, receiver, sender);
 	made.bytes = g->lane_bytes;
+	made.most = famez_payload_max(g);
 	made.to = to;
 	made.sender = sender;
 	made.at = famez_load_acquire(&made.lane->consumed) & ~(uint64_t)(FAMEZ_RECORD_ALIGN - 1);
@@ -438,53 +484,97 @@ static inline void famez_rx_skip(struct famez_rx *rx, uint64_t size)
 	rx->published = rx->at;
 }
 
+/* Is this the head word of a message for us, that lies in the ring in one piece? @left: bytes to
+ * the ring's end; a multiple of what records are aligned to, so their size need not be rounded up.
+ */
+static inline bool famez_rx_is_ours(
+	uint64_t word, uint64_t left, uint32_t most, uint32_t generation)
+{
+	uint32_t length = (uint32_t)word; /* of a pad: too large */
+
+	return length - (uint32_t)sizeof(struct famez_record) <= most && length <= left &&
+	       (uint32_t)(word >> 32) == generation;
+}
+
+static inline void famez_rx_see(struct famez_seen *m, const uint64_t *head, uint64_t word)
+{
+	uint64_t more = famez_load_relaxed(head + 1);
+
+	m->payload = head + 2;
+	m->bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
+	m->from = (uint32_t)more;
+	m->kind = (uint16_t)(more >> 32);
+	m->origin = (uint16_t)(more >> 48);
+}
+
+/* famez_rx_peek() where a record is there, and it may be no message for us. */
+FAMEZ_COLD int famez_rx_peek_on(struct famez_rx *rx, struct famez_seen *m)
+{
+	for (unsigned skips = 0; skips < FAMEZ_SKIPS_MAX; skips++) {
+		uint64_t *head = famez_head_at(rx->data, rx->bytes, rx->at);
+		uint64_t word = famez_load_acquire(head), size;
+
+		if (!word)
+			return 0;
+		size = famez_head_size(word, rx->bytes, rx->at);
+		if (!size) {
+			famez_rx_resync(rx, famez_load_acquire(&rx->lane->produced));
+			return -EBADMSG;
+		}
+		if (!(word & FAMEZ_RECORD_PAD)) {
+			if ((uint32_t)(word >> 32) == rx->to) {
+				rx->size = size;
+				famez_rx_see(m, head, word);
+				return 1;
+			}
+			rx->stale++;
+			famez_store_relaxed(&rx->lane->stale, rx->stale);
+		}
+		famez_rx_skip(rx, size);
+	}
+	return 0;
+}
+
 /**
  * famez_rx_peek() - the next message, without taking it.
  * Returns 1 with *m; 0: none now; -EBADMSG: the lane was garbled, was counted and set right.
  */
 static inline int famez_rx_peek(struct famez_rx *rx, struct famez_seen *m)
 {
-	for (unsigned skips = 0; skips < FAMEZ_SKIPS_MAX; skips++) {
-		uint64_t *head = famez_head_at(rx->data, rx->bytes, rx->at);
-		/* Acquire: pairs with S1. */
-		uint64_t word = famez_load_acquire(head), more, size;
+	const uint64_t in_ring = rx->at & (rx->bytes - 1), left = rx->bytes - in_ring;
+	const uint64_t *head = (const uint64_t *)(const void *)(rx->data + in_ring);
+	const uint32_t most = rx->most, to = rx->to;
+	/* Acquire: pairs with S1. */
+	const uint64_t word = famez_load_acquire(head);
 
-		if (!word)
-			return 0;
-		size = famez_head_size(word, rx->bytes, rx->at);
-		if (__builtin_expect(!size, 0)) {
-			famez_rx_resync(rx, famez_load_acquire(&rx->lane->produced));
-			return -EBADMSG;
-		}
-		if (__builtin_expect((word & FAMEZ_RECORD_PAD) != 0, 0)) {
-			famez_rx_skip(rx, size);
-			continue;
-		}
-		if (__builtin_expect((uint32_t)(word >> 32) != rx->to, 0)) {
-			rx->stale++;
-			famez_store_relaxed(&rx->lane->stale, rx->stale);
-			famez_rx_skip(rx, size);
-			continue;
-		}
-		more = famez_load_relaxed(head + 1);
-		m->payload = head + 2;
-		m->bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
-		m->from = (uint32_t)more;
-		m->kind = (uint16_t)(more >> 32);
-		m->origin = (uint16_t)(more >> 48);
-		rx->size = size;
-		return 1;
-	}
-	return 0;
+	if (__builtin_expect(!famez_rx_is_ours(word, left, most, to), 0))
+		return word ? famez_rx_peek_on(rx, m) : 0;
+	rx->size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+	famez_rx_see(m, head, word);
+	return 1;
+}
+
+/** famez_rx_release_quick() - famez_rx_release() where that tells the sender nothing. False:
+ * nothing was done. */
+static inline bool famez_rx_release_quick(struct famez_rx *rx)
+{
+	const uint64_t at = rx->at + rx->size;
+
+	if (__builtin_expect(at - rx->published >= rx->bytes / 4, 0))
+		return false;
+	rx->at = at;
+	rx->size = 0;
+	return true;
 }
 
 /** famez_rx_release() - done with what was peeked at. True: ring the sender, it waits. */
 static inline bool famez_rx_release(struct famez_rx *rx)
 {
+	if (famez_rx_release_quick(rx))
+		return false;
 	rx->at += rx->size;
 	rx->size = 0;
-	rx->messages++;
-	if (rx->at - rx->published < rx->bytes / 4 || famez_rx_astray(rx))
+	if (famez_rx_astray(rx))
 		return false;
 	/* A sender that waits is woken when half is free, not for every quarter. */
 	if (rx->at - rx->looked >= rx->bytes / 2)

@@ -29,11 +29,16 @@
 #include <stddef.h>
 #endif
 
+/* FAMEZ_ZEROED: every field is zero. Each language warns of the other's way to say so. */
+/* clang-format off */
 #ifdef __cplusplus
 #define FAMEZ_ASSERT_LAYOUT(what, text) static_assert(what, text)
+#define FAMEZ_ZEROED                    {}
 #else
 #define FAMEZ_ASSERT_LAYOUT(what, text) _Static_assert(what, text)
+#define FAMEZ_ZEROED                    {0}
 #endif
+/* clang-format on */
 
 /* ---- v1: slots -------------------------------------------------------------------------- */
 
@@ -290,7 +295,7 @@ static inline uint64_t famez_geometry_needs(uint32_t ids, uint32_t lane_bytes)
  */
 static inline int famez_geometry_of(struct famez_geometry *g, uint64_t bytes, uint32_t ids)
 {
-	struct famez_geometry made = {0};
+	struct famez_geometry made = FAMEZ_ZEROED;
 	uint64_t lane = FAMEZ_LANE_BYTES_MIN, front;
 
 	if (ids < 3 || ids > 65538 || !bytes || (bytes & (bytes - 1)))

@@ -22,6 +22,9 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+/* A struct and a function may have one name, as with stat(2). g++ takes that for shadowing. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
 extern "C" {
 #endif
 
@@ -219,8 +222,17 @@ struct famez_to {
 	uint16_t origin;
 };
 
-/** famez_send() flags. */
-#define FAMEZ_MORE 1u /* more will follow: don't publish yet. famez_flush() must */
+/**
+ * famez_send() flags: more will follow, don't publish yet; famez_flush() must, or the next message
+ * without it.
+ *
+ * A batch is for whoever has the peer's ID when the first of it is claimed or sent. If that one
+ * leaves or starts anew before all is published, what was not is lost with it, the message that
+ * ends the batch too, though famez_send() returned 0 for each: it is published all the same, and
+ * the ID's next owner passes over it (famez_traffic.stale). The first message after that is for
+ * the next owner, or finds none.
+ */
+#define FAMEZ_MORE 1u
 
 /**
  * famez_send() - copy one message into the lane to a peer, publish it, and wake the peer if it
@@ -251,17 +263,33 @@ int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsig
 /**
  * famez_flush() - publish what was sent with FAMEZ_MORE to this peer, and wake it if it sleeps.
  * Happens by itself once a quarter of a lane, or 64 KiB, is waiting, and before
- * famez_next() returns 0, or famez_send() or famez_recv() waits. Returns 0, -ENOTCONN, or
- * -EINVAL (no mailbox).
+ * famez_next() returns 0, or famez_send() or famez_recv() waits. Returns 0, -ENOTCONN (nobody has
+ * that ID now; whether it is still the same one is not looked at), or -EINVAL (no mailbox).
  */
 int famez_flush(struct famez *f, uint16_t peer);
 
 /**
  * famez_peek() - the next message, read in place. Never blocks, never sleeps.
  * Returns 1 with *m, which holds until famez_release() and is returned again till then; 0;
- * -EINVAL (no mailbox).
+ * -EINVAL (no mailbox). A sender's first message for which there is no memory stays, for later
+ * calls; who waits is woken for it within a second.
  */
 int famez_peek(struct famez *f, struct famez_message *m);
+
+/**
+ * famez_await() - famez_peek(), but waits: as famez_recv(), without the copy.
+ * @timeout_ms: for how long; 0 not at all, below 0 for ever.
+ * Returns as famez_peek(); 0: none came in time.
+ */
+int famez_await(struct famez *f, struct famez_message *m, int timeout_ms);
+
+/**
+ * famez_peek_batch() - famez_peek() of up to @most messages at once, all from one sender and in
+ * their order, into @m; fewer where it has no more, or others wait for their turn. One
+ * famez_release() is for all of them. Begins with what was peeked at and not yet released. Returns
+ * how many; 0; -EINVAL (no mailbox, or @most is 0); -EBUSY: the last batch was not released yet.
+ */
+int famez_peek_batch(struct famez *f, struct famez_message *m, unsigned most);
 
 /** famez_release() - done with what was peeked; its room goes back to its sender. */
 void famez_release(struct famez *f);
@@ -323,6 +351,7 @@ int famez_traffic(struct famez *f, uint16_t from, uint16_t to, struct famez_traf
 
 #ifdef __cplusplus
 }
+#pragma GCC diagnostic pop
 #endif
 
 #endif

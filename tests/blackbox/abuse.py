@@ -10,6 +10,7 @@ import array
 import os
 import socket
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from fabric import Bells, Broker, Skip, barrier, full_mesh, readable, run_tests  # noqa: E402
@@ -163,7 +164,7 @@ def test_ten_thousand_who_connect_and_vanish_leave_nothing_behind():
             last.vanish()
             if value == 0:
                 break
-        broker.until_peers(1)
+        broker.until_connected(1)
         barrier(broker, [witness])
         full_mesh([witness], extra=[51])
         witness.leave()
@@ -171,22 +172,25 @@ def test_ten_thousand_who_connect_and_vanish_leave_nothing_behind():
         broker.until_peers(0)
         broker.until_fds(base)
         assert broker.fd_count() == base
-        assert len(broker.log.lines) < 5000, f"{len(broker.log.lines)} log lines"
+        said = [e for e in broker.log.entries if e and not e["event"].startswith("report")]
+        assert len(said) < 1000, f"{len(said)} log lines"
         still_serves(broker, 51)
 
 
 def test_a_flood_of_refusals_does_not_flood_the_log():
     with Broker("--peers", "2", verbose=0) as broker:
         sitters = [broker.join() for _ in range(2)]
-        mark = broker.mark()
+        mark, begun = broker.mark(), time.monotonic()
         for _ in range(3000):
             p = broker.connect()
             assert p.message() == (-1, None)
             p.close()
         broker.peers.clear()
         assert broker.report()["refused"] == 3000
+        broker.wait_event("refuse", mark)
         refusals = broker.events("refuse", mark)
-        assert 1 <= len(refusals) < 1500, f"{len(refusals)} lines about refusals"
+        most = 50 + 10 * (time.monotonic() - begun)  # lines at once, and a second
+        assert len(refusals) <= most, f"{len(refusals)} lines about refusals"
         for p in sitters:
             p.close()
 

@@ -14,7 +14,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from fabric import (  # noqa: E402
-    HANG_SECONDS, RawPeer, listening, parse_line, readable, run_once, run_tests)
+    HANG_SECONDS, RawPeer, listening, look_until, parse_line, readable, run_once, run_tests)
 
 
 class Daemon:
@@ -144,7 +144,10 @@ def test_it_reopens_its_log_and_reports_into_it():
         daemon.start()
         os.rename(daemon.log, daemon.log + ".1")
         signal.pidfd_send_signal(daemon.death, signal.SIGHUP)
+        look_until("there is a new file", lambda: os.path.exists(daemon.log))
         signal.pidfd_send_signal(daemon.death, signal.SIGUSR1)
+        look_until("there is a report in it",
+                   lambda: "report-end" in {e["event"] for e in daemon.entries() if e})
         daemon.end()
         assert daemon.entries()[-1]["event"] == "stop"
 

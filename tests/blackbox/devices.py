@@ -117,7 +117,7 @@ def test_a_killed_device_comes_back_under_its_id_and_is_reached_through_the_old_
                     assert vm.ask("d.id") == 2
                     other.run("d.until_knows(2); d.ring(2, 0)")
                     assert vm.ask("d.wait(0)") == 1
-                    vm.run("d.ring(1, 2)")
+                    vm.run("d.until_knows(1); d.ring(1, 2)")
                     assert other.ask("d.wait(2)") == 1
                 broker.until_peers(1)
 

@@ -39,7 +39,7 @@ def test_sigterm_and_sigint_end_it_cleanly():
 def test_it_ends_with_peers_that_never_read():
     broker = Broker()
     peers = [broker.connect() for _ in range(100)]
-    broker.until("all are in", lambda: broker.report()["peers"] == 100)
+    broker.until_connected(100)
     broker.peers.clear()
     broker.stop()
     for p in peers:
@@ -287,7 +287,7 @@ def test_who_asks_again_when_a_report_has_ended_is_answered():
         for _ in range(3):
             broker.join()
         for _ in range(300):
-            assert len(broker.report(patience=None).peers) == 3
+            assert len(broker.report().peers) == 3
 
 
 def activated(path, *options):

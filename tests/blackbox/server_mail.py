@@ -71,6 +71,28 @@ def test_an_id_s_next_owner_hears_nothing_of_the_last_one_s():
         assert Lanes(new).ask("ping!EZT=7") == "pong!EZT=8"
 
 
+def test_what_the_last_owner_of_an_id_left_unread_is_not_taken_for_the_next_one_s():
+    with lanes_broker(peers=2) as broker:
+        member, old = Lanes(broker.join()), Lanes(broker.join())
+        assert member.send(member.server, b"", ENTER, group=9)
+        assert member.ask("ping") == "pong"
+        # Nobody looks there until the next owner says that there is something.
+        assert old.send(old.server, b"ping", LINK, ring=False)
+        assert old.send(old.server, b"", ENTER, group=7, ring=False)
+        assert old.send(old.server, b"farewell", GROUP, group=9, ring=False)
+        ident = old.id
+        old.peer.leave()
+        broker.wait_event("leave", id=ident)
+        new = Lanes(broker.join())
+        assert new.id == ident
+        assert new.ask("ping!EZT=1") == "pong!EZT=2"
+        farewell = member.receive(member.server)
+        assert (farewell.payload, farewell.origin) == (b"farewell", ident)
+        mail = broker.report().mail
+        assert mail["stale"] == 2 and mail["memberships"] == 1, mail
+        assert mail["received"] == 4 and mail["sent"] == 3, mail
+
+
 def test_a_peer_that_starts_anew_is_answered_under_its_new_generation():
     with lanes_broker() as broker:
         lanes = Lanes(broker.join())
@@ -103,6 +125,7 @@ def test_a_peer_that_reads_no_answers_loses_them_and_nobody_else_does():
             broker.report().mail["dropped"] > 0)[1])
         broker.wait_event("unread", id=deaf.id)
         assert other.ask("ping") == "pong"
+        broker.until("all it said is read", lambda: not deaf.unread(deaf.server))
         while deaf.take(deaf.server):
             pass
         assert deaf.ask("ping") == "pong"
@@ -324,6 +347,24 @@ def test_words_scribbled_all_over_the_servers_part_hurt_nobody_else():
         broker.join()
 
 
+# ---- memory that goes away ------------------------------------------------------------------
+
+
+def test_that_the_memory_is_gone_is_told_by_whoever_meets_it():
+    with Broker("--peers", "14", "--layout", "slots", vectors=16, size="8192",
+                start=False) as broker:
+        path = os.path.join(broker.dir, "mailbox")
+        broker.may_stay.add("mailbox")
+        broker.command += ["-m", path]
+        broker.start()
+        peer = broker.join()
+        broker.until_peers(1)
+        os.truncate(path, 0)
+        # Nothing happens that wakes anybody but the worker whose vector it is.
+        peer.ring(15, peer.id)
+        broker.wait_event("mailbox-lost")
+
+
 # ---- groups ---------------------------------------------------------------------------------
 
 
@@ -389,6 +430,20 @@ def test_order_is_kept_and_sizes_do_not_matter():
             for lanes in others:
                 m = lanes.receive(lanes.server)
                 assert m.payload == payload and m.origin == sender.id, (n, size, m)
+
+
+def test_a_message_of_8_mib_reaches_all_and_others_are_answered_meanwhile():
+    with lanes_broker(peers=4, size="1G") as broker:
+        members = group_of(broker, 3)
+        sender, other = members[0], Lanes(broker.join())
+        payload = os.urandom(1 << 16) * (sender.payload_max() >> 16)
+        assert len(payload) > 7 << 20
+        for n in range(4):
+            assert sender.send(sender.server, payload, GROUP, group=7)
+            assert other.ask(f"ping!EZT={n + 1}") == f"pong!EZT={n + 2}"
+            for lanes in members[1:]:
+                assert lanes.receive(lanes.server).payload == payload
+        assert broker.report().mail["group_copies"] == 8
 
 
 def test_many_senders_at_once_reach_all():

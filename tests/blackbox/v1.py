@@ -59,6 +59,12 @@ def together(everybody, judge):
         assert time.monotonic() < deadline, [list(c.heard) for c in everybody]
 
 
+def ping(client, **how):
+    """Ask the server whether it is there; the text that it answers."""
+    client.send(SERVER, "ping", **how)
+    return client.hear(SERVER).text
+
+
 def in_both_dialects(test):
     def both():
         for dialect in ("fee", "famez"):
@@ -160,8 +166,7 @@ def test_ping_is_answered_with_pong_and_the_tracker_goes_on(dialect):
 def test_a_text_without_a_tracker_is_legal():
     with Fabric() as fabric:
         client = fabric.ready()
-        client.send(SERVER, "ping", bare=True)
-        assert client.hear(SERVER).text == "pong"
+        assert ping(client, bare=True) == "pong"
 
 
 @in_both_dialects
@@ -169,8 +174,7 @@ def test_many_pings_in_a_row_are_each_answered_once(dialect):
     with Fabric(dialect) as fabric:
         client = fabric.ready()
         for _ in range(300):
-            client.send(SERVER, "ping", fresh=True)
-            assert client.hear(SERVER).text == "pong"
+            assert ping(client, fresh=True) == "pong"
         assert len(client.transcript) == 600 and not client.heard
 
 
@@ -262,8 +266,7 @@ def test_link_rfc_without_a_time_in_microseconds_is_ignored():
         for text in ("Link RFC TTC=27ms", "Link RFC", "Link RFC TTD=27us", "Link RFC TTC"):
             client.send(SERVER, text, fresh=True)
             client.until_taken()
-        client.send(SERVER, "ping", fresh=True)
-        assert client.hear().text == "pong"
+        assert ping(client, fresh=True) == "pong"
         assert client.state == "up"
 
 
@@ -277,8 +280,7 @@ def test_what_the_server_does_not_know_is_taken_and_ignored(dialect):
                      "Standalone Acknowledgment", "dump", " ", "x" * 383):
             client.send(SERVER, text, bare=True)
             client.until_taken()
-        client.send(SERVER, "ping", bare=True)
-        assert client.hear().text == "pong"
+        assert ping(client, bare=True) == "pong"
         assert not client.heard
 
 
@@ -293,8 +295,7 @@ def test_a_tag_is_good_for_one_acknowledgment_only(dialect):
         client.heard.clear()
         client.send(SERVER, f"Standalone Acknowledgment Tag={tag},Reason=OK")
         client.until_taken()
-        client.send(SERVER, "ping", fresh=True)
-        assert client.hear().text == "pong"
+        assert ping(client, fresh=True) == "pong"
 
 
 @in_both_dialects
@@ -323,14 +324,12 @@ def test_an_answer_that_nobody_takes_is_reported_and_gives_way(dialect):
         start = fabric.mark()
         deaf.send(SERVER, "ping", fresh=True)
         fabric.until("answered", lambda: deaf.length(SERVER) > 0)
-        client.send(SERVER, "ping", fresh=True)
-        assert client.hear().text == "pong"
+        assert ping(client, fresh=True) == "pong"
         assert fabric.wait_event("slot-stuck", start, id=deaf.id)["level"] == "warning"
         # It was not harmed by that, and is served again.
         deaf.heard.clear()
         deaf.pump(0)
-        deaf.send(SERVER, "ping", fresh=True)
-        assert deaf.hear().text == "pong"
+        assert ping(deaf, fresh=True) == "pong"
 
 
 @in_both_dialects
@@ -378,8 +377,7 @@ def test_a_ring_without_a_text_is_ignored():
         client = fabric.ready()
         for _ in range(5):
             client.ring(SERVER)
-        client.send(SERVER, "ping", fresh=True)
-        assert client.hear(SERVER).text == "pong"
+        assert ping(client, fresh=True) == "pong"
         assert not client.heard
 
 
@@ -432,8 +430,7 @@ def test_with_the_personality_none_a_ping_is_answered_and_nothing_else():
         for text in ("Link CTL Peer-Attribute", "Link RFC TTC=27us"):
             client.send(SERVER, text, fresh=True)
             client.until_taken()
-        client.send(SERVER, "ping", bare=True)
-        assert client.hear().text == "pong"
+        assert ping(client, bare=True) == "pong"
         assert not client.heard
 
 

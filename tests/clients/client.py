@@ -35,7 +35,7 @@ def test_id_is_what_the_server_gave():
     with Broker() as broker:
         first = int(succeeds(client(broker, "id")).out)
         assert first == 1
-        peer = broker.join()
+        peer = broker.member()
         with live_client(broker) as live:
             other = int(live.ask("id"))
             peer.until_knows(other)
@@ -44,8 +44,9 @@ def test_id_is_what_the_server_gave():
 
 def test_peers_lists_everyone_with_their_vectors_and_marks_us():
     with Broker("--peers", "10", "--layout", "plain", vectors=3) as broker:
-        peers = [broker.join(), broker.join()]
+        peers = [broker.member(), broker.member()]
         for name in ("peers", "dump"):
+            broker.until_peers(2)
             lines = succeeds(client(broker, name)).lines
             rows = {}
             for line in lines[1:-1]:
@@ -87,7 +88,7 @@ def test_several_commands_are_one_argument_or_many_words():
 
 def test_ring_rings_one_vector_of_one_peer_and_no_other():
     with Broker() as broker:
-        peer, other = broker.join(), broker.join()
+        peer, other = broker.member(), broker.member()
         for name in ("ring", "int"):
             succeeds(client(broker, name, peer.id, 2), f"rang peer {peer.id}, vector 2\n")
             assert peer.wait(2) == 1
@@ -98,7 +99,7 @@ def test_ring_rings_one_vector_of_one_peer_and_no_other():
 
 def test_ring_all_vectors_of_a_peer():
     with Broker() as broker:
-        peer, other = broker.join(), broker.join()
+        peer, other = broker.member(), broker.member()
         succeeds(client(broker, "int", peer.id, "all"), "rang 4 doorbells\n")
         assert [peer.wait(v) for v in range(4)] == [1] * 4
         assert not any(other.rung(v) for v in range(4))
@@ -106,16 +107,18 @@ def test_ring_all_vectors_of_a_peer():
 
 def test_ring_all_peers_but_us():
     with Broker() as broker:
-        peers = [broker.join() for _ in range(3)]
+        peers = [broker.member() for _ in range(3)]
         # The server is a peer as well: 4 peers are rung.
         succeeds(client(broker, "ring", "all", 1), "rang 4 doorbells\n")
         assert [[p.rung(v) for v in range(4)] for p in peers] == [[False, True, False, False]] * 3
         assert [p.wait(1) for p in peers] == [1] * 3
         for words in (["ring", "all", "all"], ["int", "all"]):
+            broker.until_peers(3)  # the client before has left
             succeeds(client(broker, *words), "rang 16 doorbells\n")
             assert [[p.wait(v) for v in range(4)] for p in peers] == [[1] * 4] * 3
         broker.until("the server was rung on vectors 0 to 3",
                      lambda: [broker.report().vectors.get(v) for v in range(4)] == [2, 3, 2, 2])
+        broker.until_peers(3)
         with live_client(broker) as live:
             assert live.ask("ring all 0") == "rang 4 doorbells"
             live.say("wait --timeout 0.1")  # it did not ring itself
@@ -141,7 +144,7 @@ def test_a_ring_is_seen_by_another_client():
 def test_rings_that_came_before_anybody_looked_are_not_lost():
     with Broker() as broker, live_client(broker) as live:
         own = int(live.ask("id"))
-        peer = broker.join()
+        peer = broker.member()
         peer.until_knows(own)
         peer.ring(own, 1, 3)
         peer.ring(own, 2)
@@ -156,13 +159,13 @@ def test_rings_that_came_before_anybody_looked_are_not_lost():
 def test_watch_shows_doorbells_joins_and_leaves():
     with Broker(*["--leaves", "always"]) as broker, live_client(broker) as live:
         own = int(live.ask("id"))
-        other = broker.join()
+        other = broker.member()
         other.until_knows(own)
         live.say(f"await {other.id}; watch --count 5; id")
         live.expect(f"peer {other.id} is here, 4 vectors")
         other.ring(own, 1)
         live.expect("vector 1 rang")  # so now it watches
-        peer = broker.join()
+        peer = broker.member()
         live.expect(f"peer {peer.id} joined")
         peer.until_knows(own)
         peer.ring(own, 3)
@@ -194,7 +197,7 @@ def test_await_waits_for_a_peer_that_comes_later():
         own = int(live.ask("id"))
         assert live.ask(f"await {own}") == f"peer {own} is here, 7 vectors"
         live.say(f"await {own + 1} --timeout {HANG_SECONDS}; ring {own + 1} 6")
-        peer = broker.join()
+        peer = broker.member()
         assert peer.id == own + 1
         live.expect(f"peer {peer.id} is here, 7 vectors", f"rang peer {peer.id}, vector 6")
         assert peer.wait(6) == 1
@@ -204,7 +207,7 @@ def test_await_waits_for_a_peer_that_comes_later():
 def test_what_is_poked_is_seen_by_another_client_and_peeked_from_it():
     with (Broker("--layout", "plain") as broker, live_client(broker) as one,
           live_client(broker) as two):
-        peer = broker.join()
+        peer = broker.member()
         with mmap.mmap(peer.memory, 1 << 20) as memory:
             assert one.ask("poke 4096 de AD beef 00 7e") == "wrote 6 bytes at 4096"
             assert memory[4096:4102] == bytes.fromhex("deadbeef007e")
@@ -254,7 +257,7 @@ def test_memory_that_somebody_makes_smaller_kills_nobody():
 
 def test_wrong_words_are_wrong_usage_in_one_line():
     with Broker() as broker:
-        peer = broker.join()
+        peer = broker.member()
         for words, part in (
                 ("nonsense", "no such command: nonsense"), ("ring", "usage: ring"),
                 (f"ring {peer.id}", "usage: ring"), ("ring 1 2 3", "usage: ring"),
@@ -277,7 +280,7 @@ def test_wrong_words_are_wrong_usage_in_one_line():
 
 def test_who_is_not_there_cannot_be_rung():
     with Broker() as broker:
-        peer = broker.join()
+        peer = broker.member()
         complains(client(broker, "ring 60000 0"), 1, "famez-client", "no peer 60000")
         complains(client(broker, "ring", peer.id, 4), 1, "famez-client", "no vector 4, only 0 to 3")
         complains(client(broker, "wait 4"), 1, "famez-client", "no vector 4")
@@ -286,10 +289,11 @@ def test_who_is_not_there_cannot_be_rung():
 
 def test_a_full_doorbell_is_said_and_the_others_are_rung():
     with Broker("--silent") as broker:
-        peer, other = broker.join(), broker.join()
+        peer, other = broker.member(), broker.member()
         other.until_knows(peer.id)
         os.eventfd_write(peer.peers[peer.id][0], 2 ** 64 - 2)
         complains(client(broker, "ring", peer.id, 0), 1, "famez-client", "rung too often")
+        broker.until_peers(2)
         done = client(broker, "ring all 0")
         complains(done, 1, "famez-client", f"peer {peer.id}, vector 0: rung too often")
         assert done.out == "rang 1 doorbell\n" and other.wait(0) == 1
@@ -336,7 +340,7 @@ def test_output_that_cannot_be_written_is_a_failure():
 
 def test_json_is_one_object_a_line_for_every_command():
     with Broker("--peers", "10", "--layout", "plain") as broker:
-        peer = broker.join()
+        peer = broker.member()
         script = f"""
             id; peers; memory
             ring {peer.id} 1; ring {peer.id} all; ring all 2; int all
@@ -372,13 +376,13 @@ def test_json_tells_events():
 
     with Broker("--leaves", "always") as broker, live_client(broker, "--json") as live:
         own = json.loads(live.ask("id"))["id"]
-        other = broker.join()
+        other = broker.member()
         other.until_knows(own)
         live.say(f"await {other.id}; watch --count 4; wait 2; watch --count 2")
         expect(live, result="await", peer=other.id, vectors=4)
         other.ring(own, 0)
         expect(live, event="doorbell", vector=0, count=1)
-        peer = broker.join()
+        peer = broker.member()
         ident = peer.id
         expect(live, event="join", peer=ident)
         peer.until_knows(own)
@@ -428,8 +432,9 @@ def test_a_line_as_long_as_allowed_is_done_and_a_longer_one_refused():
 def test_a_script_is_done_as_it_comes():
     with Broker() as broker, live_client(broker, "--verbose") as live:
         own = int(live.ask("id"))
-        peer = broker.join()
+        peer = broker.member()
         live.expect(f"peer {peer.id} joined")
+        peer.until_knows(own)
         peer.ring(own, 2)
         live.expect("vector 2 rang")
         live.process.stdin.write("i")
@@ -443,7 +448,8 @@ def test_a_script_is_done_as_it_comes():
 def test_without_verbose_a_script_shows_only_what_it_asks_for():
     with Broker() as broker, live_client(broker) as live:
         own = int(live.ask("id"))
-        peer = broker.join()
+        peer = broker.member()
+        peer.until_knows(own)
         peer.ring(own, 2)
         assert live.ask(f"await {peer.id}") == f"peer {peer.id} is here, 4 vectors"
         succeeds(live.end(), "")
@@ -462,12 +468,13 @@ def test_as_ivshmem_client_it_carries_on_and_shows_events():
             live.say("nonsense")
             assert live.error().startswith("famez-client: line 2: ")
             own = int(live.ask("id"))
-            peer = broker.join()
+            peer = broker.member()
             live.expect(f"peer {peer.id} joined")
             assert live.ask(f"int {peer.id} 2") == f"rang peer {peer.id}, vector 2"
             assert peer.wait(2) == 1
             assert live.ask(f"int {peer.id} all") == "rang 4 doorbells"
             assert [peer.wait(v) for v in range(4)] == [1] * 4
+            peer.until_knows(own)
             peer.ring(own, 1)
             live.expect("vector 1 rang")
             live.say("quit")
@@ -500,7 +507,7 @@ def test_where_nobody_serves_it_says_so():
 
 def test_a_full_server_refuses_and_it_says_so():
     with Broker("--peers", "1") as broker:
-        peer = broker.join()
+        peer = broker.member()
         complains(client(broker, "id"), 3, "famez-client", "refused us (full?)")
         peer.leave()
         broker.until_peers(0)
@@ -525,6 +532,7 @@ def test_a_server_that_ends_is_told_and_peers_ring_on():
     with Broker() as broker, live_client(broker) as live, live_client(broker) as other:
         own, ident = int(live.ask("id")), int(other.ask("id"))
         assert live.ask(f"await {ident}") == f"peer {ident} is here, 4 vectors"
+        assert other.ask(f"await {own}") == f"peer {own} is here, 4 vectors"
         live.say("watch --count 1")
         broker.stop()
         live.expect("the server is gone; doorbells between peers go on")
@@ -582,14 +590,18 @@ def test_retry_joins_once_the_server_is_there_and_again_after_its_end():
             assert "famez-client: " in live.error()
             live.expect("trying again every second")
             with Broker(directory=place, path=path) as broker:
-                peer = broker.join()
-                live.say("id")
-                own = int(live.line())
-                assert own != peer.id
-                peer.until_knows(own)
-                live.say(f"ring {peer.id} 1")
+                peer = broker.member()
+                live.say(f"await {peer.id}; ring {peer.id} 1; id")
+                said = [live.line()]
+                while not said[-1].isdigit():
+                    said.append(live.line())
+                # Which of the two was there first, is not ours to say.
+                if said[0] == f"peer {peer.id} joined":
+                    said.pop(0)
+                assert said[:2] == [f"peer {peer.id} is here, 4 vectors",
+                                    f"rang peer {peer.id}, vector 1"], said
+                assert int(said[2]) != peer.id
                 assert peer.wait(1) == 1
-                live.expect(f"rang peer {peer.id}, vector 1")
                 done = live.end()
                 assert done.code == 0, done
 
@@ -627,10 +639,11 @@ def test_the_prompt_shows_events_above_the_line_being_typed():
         terminal.prompt()
         terminal.type("mem")
         terminal.until("mem")
-        peer = broker.join()
+        peer = broker.member()
         ident = peer.id
         terminal.until(f"peer {ident} joined\r\n")
         terminal.until("famez> mem")
+        peer.until_knows(1)
         peer.ring(1, 2, 9)
         terminal.until("vector 2 rang 9 times\r\n")
         terminal.until("famez> mem")
@@ -646,7 +659,7 @@ def test_the_prompt_shows_events_above_the_line_being_typed():
 
 def test_the_prompt_completes_commands_and_peers():
     with Broker("--peers", "100", "--layout", "plain", size="1M") as broker:
-        peer = broker.join()
+        peer = broker.member()
         with Terminal(broker) as terminal:
             terminal.prompt()
             terminal.type("mem\t\r")

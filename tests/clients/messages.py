@@ -12,7 +12,7 @@ import signal
 import zlib
 
 from programs import (Broker, Terminal, client, complains, folder, live_client, run,  # noqa: F401
-                      run_tests)
+                      run_tests, stop_process)
 from v1_clients import V1Client
 
 ROOM = ("--peers", "10")  # lanes of 4 KiB in 1 MiB
@@ -35,10 +35,11 @@ def named(broker, name, *words, **popen):
 
 
 def script(broker, name, *words):
-    """The same for a script on standard input; .ident is its ID."""
+    """The same for a script on standard input; .ident is its ID. It is there, and counted."""
     live = named(broker, name, *words)
     line = live.ask("id")
     live.ident = json.loads(line)["id"] if line.startswith("{") else int(line)
+    broker.report()
     return live
 
 
@@ -85,7 +86,8 @@ def test_two_clients_talk_by_name():
 
 
 def test_words_of_the_command_line_are_said_as_they_are():
-    with Broker(*ROOM) as broker, named(broker, "bob", "watch") as bob:
+    with Broker(*ROOM) as broker, script(broker, "bob") as bob:
+        bob.say("watch")
         done = succeeds(client(broker, "-n", "eve", "send", "bob", "a;  b", "#c", "'d'"))
         assert done.lines[-1] == "sent 12 bytes to 1 peer", done
         assert any(line.endswith(" (eve): a;  b #c 'd'") for line in until_left(bob))
@@ -151,7 +153,7 @@ def test_a_name_an_id_server_and_switch_name_a_peer():
 def test_all_are_everyone_but_us_and_others_are_not_the_server():
     with (Broker(*ROOM) as broker, script(broker, "bob") as bob, script(broker, "ann") as ann,
           script(broker, "eve") as eve):
-        broker.join()  # takes no messages
+        broker.member()  # takes no messages
         assert eve.ask("send others x") == "sent 1 byte to 2 peers"
         assert eve.ask("send all y") == "sent 1 byte to 3 peers"
         for live in (bob, ann):
@@ -165,7 +167,7 @@ def test_all_are_everyone_but_us_and_others_are_not_the_server():
 
 def test_whom_one_cannot_reach_is_said():
     with Broker(*ROOM) as broker:
-        raw = broker.join()
+        raw = broker.member()
         for words, code, part in (
                 ("send nobody x", 1, "nobody called `nobody`"),
                 (f"send {raw.id} x", 1, f"peer {raw.id} takes no messages"),
@@ -193,7 +195,7 @@ def test_whom_one_cannot_reach_is_said():
 
 def test_who_reads_nothing_is_waited_for_and_given_up_in_time():
     with Broker(*ROOM) as broker, script(broker, "bob") as bob:
-        bob.process.send_signal(signal.SIGSTOP)
+        stop_process(bob.pid)
         try:
             block = "00" * 1000
             done = client(broker, stdin=f"send --timeout 0 --hex bob {block}\n" * 8)
@@ -235,6 +237,21 @@ def test_it_talks_with_a_client_that_knows_slots_only():
         complains(client(broker, stdin="send old " + "x" * 384), 1, "famez-client", "too long",
                   "383 for one that has but a slot")
         complains(client(broker, "send --file /dev/null old"), 1, "famez-client", "no lanes")
+
+
+def test_who_leaves_at_once_stays_until_a_v1_client_has_taken_and_answered():
+    with Broker("--peers", "14", vectors=16) as broker, V1Client(broker.path, name="old") as old:
+        old.ready()
+        old.until("its name is seen", lambda: old.conversation(old.server_id)[1:])
+        for command in (["link", "old", "ping"], ["send", "old", "ping"]):
+            with live_client(broker, *command) as once:
+                old.hear(text="ping")  # and has answered
+                succeeds(once.end(), "sent 4 bytes to 1 peer\n")
+                # Nobody else would take it, and its next text would have to wait.
+                assert old.length(old.id) == 0
+        with live_client(broker, "link", "old", "no question") as once:
+            old.hear(text="no question")
+            succeeds(once.end(), "sent 11 bytes to 1 peer\n")
 
 
 # ---------------------------------------------------------------- what strangers may say
@@ -316,7 +333,7 @@ def test_only_the_server_writes_our_component_id():
 def test_who_shows_names_kinds_and_who_lives():
     with (Broker(*ROOM) as broker, script(broker, "bob", "--class", "Memory") as bob,
           script(broker, "eve") as eve):
-        raw = broker.join()
+        raw = broker.member()
         eve.say(f"await {raw.id}; who; who --now")
         eve.line()
         lines = until(eve, "4 peers")
@@ -336,7 +353,7 @@ def test_who_shows_names_kinds_and_who_lives():
 
 def test_who_tells_a_client_that_no_longer_lives():
     with Broker(*ROOM) as broker, script(broker, "bob") as bob:
-        bob.process.send_signal(signal.SIGSTOP)
+        stop_process(bob.pid)
         try:
             one = succeeds(client(broker, "--json", "who")).objects[0]
             rows = {row["id"]: row for row in one["peers"]}
@@ -369,9 +386,9 @@ def test_ping_answers_from_a_peer_and_from_the_server():
 
 def test_a_peer_that_leaves_or_does_not_answer_ends_the_ping():
     with Broker(*ROOM) as broker, script(broker, "bob") as bob, script(broker, "eve") as eve:
-        bob.process.send_signal(signal.SIGSTOP)
+        stop_process(bob.pid)
         complains(client(broker, "ping bob --timeout 0.1"), 4, "famez-client", "does not answer")
-        raw = broker.join()
+        raw = broker.member()
         sent = traffic(raw, eve.ident, bob.ident)
         eve.say("ping bob --timeout 60")
         eve.say("id")
@@ -429,6 +446,7 @@ def test_a_silent_server_is_no_peer():
         for words in ("send server x", "ping switch", "rfc"):
             complains(client(broker, words), 1, "famez-client", "the server is no peer")
         complains(client(broker, "group enter 1"), 1, "famez-client", "no groups here")
+        broker.until_peers(1)  # those before have left
         done = succeeds(client(broker, "-n", "eve", "send all hi; ping bob; dump"))
         assert done.lines[0] == "sent 2 bytes to 1 peer" and done.lines[-1] == "2 peers", done
         bob.say("watch")

@@ -26,7 +26,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from fabric import HANG_SECONDS, SANITIZER, Broker, RawPeer, Skip, readable  # noqa: E402,F401
-from fabric import run_tests, settings  # noqa: E402,F401
+from fabric import run_tests, settings, stop_process  # noqa: E402,F401
 
 
 def program(name):

@@ -12,11 +12,12 @@ test's; the last line is the sum.
 
 import argparse
 import os
-import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
+from suite import run_scripts  # noqa: E402
+
 SCRIPTS = ["client", "messages", "stress"]
 LARGE = ["large", "quickstart"]
 
@@ -31,26 +32,8 @@ def main():
     scripts = (chosen.scripts.split(",") if chosen.scripts
                else SCRIPTS + LARGE * chosen.large)
     server = os.path.join(os.path.abspath(chosen.build), "broker", "famez-server")
-    sums = {"ok": 0, "FAIL": 0, "SKIP": 0}
-    for script in scripts:
-        begun = time.monotonic()
-        command = [sys.executable, os.path.join(HERE, script + ".py"), "--server", server,
-                   *chosen.filter]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            failed = 0
-            for line in process.stdout:
-                kind, _, rest = line.rstrip("\n").partition(" ")
-                if kind in sums:
-                    sums[kind] += 1
-                    failed += kind == "FAIL"
-                    print(f"{kind} {script}: {rest}", flush=True)
-        if process.returncode and not failed:
-            sums["FAIL"] += 1
-            print(f"FAIL {script}: the script ended with status {process.returncode}", flush=True)
-        print(f"# {script}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
-    skipped = f", {sums['SKIP']} skipped" if sums["SKIP"] else ""
-    print(f"{sums['ok']} passed, {sums['FAIL']} failed{skipped}")
-    return 1 if sums["FAIL"] else 0
+    return run_scripts((script, [os.path.join(HERE, script + ".py"), "--server", server,
+                                 *chosen.filter]) for script in scripts)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_hold_stays_until_it_is_told_to_end():
     for sign in (signal.SIGTERM, signal.SIGINT):
         with Broker(vectors=3) as broker, live_stress(broker, "--hold", "--peers", 25) as live:
             live.expect("holding 25 peers")
-            peer = broker.join()
+            peer = broker.member()
             assert len(peer.complete()) == 27  # they, the server, itself
             for ident in peer.complete() - {peer.id}:
                 peer.ring(ident, 2)
@@ -119,7 +119,7 @@ def test_hold_stays_until_it_is_told_to_end():
 def test_other_peers_are_seen_and_not_disturbed():
     with Broker("--silent") as broker, folder() as place:
         file = os.path.join(place, "json")
-        peers = [broker.join() for _ in range(3)]
+        peers = [broker.member() for _ in range(3)]
         done = stress(broker, "--peers", 10, "--seconds", "0", "--json", file)
         assert done.code == 0, done
         with open(file, encoding="utf-8") as f:
@@ -145,7 +145,7 @@ def test_an_honest_server_is_believed():
     # The control of all the tests below: the same server, without a lie.
     for words in ([], ["--join-only"], ["--vectors", "2"], ["--seconds", "0.1"]):
         with LyingServer(4) as server:
-            done = told_to(server, "--peers", 4, *words)
+            done = stress(server, "--seconds", "0", "--peers", 4, *words)
             assert done.code == 0, done
 
 

@@ -106,7 +106,7 @@ def attempt(plan, *options):
             lines = stderr.read().split("\n")
         left = set(os.listdir(folder)) - {"notify", "log"}
         for name in set(os.listdir("/dev/shm")) - before:
-            if name.startswith("famez-fault"):
+            if name.startswith(f"famez-fault-{os.getpid()}"):
                 left.add(name)
                 os.unlink(os.path.join("/dev/shm", name))
         return Outcome(ready, status, lines, sorted(left))

@@ -12,7 +12,7 @@ import struct
 
 from plan import attempt, each_start, fabric, judge, only_with_faults
 
-SHM = "famez-fault-test"
+SHM = f"famez-fault-{os.getpid()}"
 
 
 def must_fail(call, error, *options, **judged):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fuzz_machine.c - the broker's state machines under a schedule that the fuzzer
- * draws, and the judge of tests/unit/schedule.c, which must never be displeased.
+ * draws, and the judge of tests/unit/schedule_judge.c, which must never be displeased.
  */
 #include "fuzz.h"
 

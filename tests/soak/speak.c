@@ -100,6 +100,18 @@ static void flush(struct actor *a, uint32_t id)
 	o->torn = false;
 }
 
+/* The head of what we say; to whom, how much and what it is are for the caller to add. */
+static struct payload_head head_of(const struct actor *a, uint64_t number)
+{
+	return (struct payload_head){
+		.number = number,
+		.sent_ns = now_ns(),
+		.from = a->life,
+		.generation = a->generation,
+		.origin = (uint16_t)a->id,
+	};
+}
+
 /* One of the ways to send. @head.bytes says how much; less than a head: small. */
 static int hand_over(struct actor *a, const struct payload_head *head, bool small,
 	const struct famez_to *to, unsigned flags, int timeout_ms)
@@ -139,15 +151,7 @@ static int say(
 	uint32_t life = ledger_owner(a->ledger, id, before), other;
 	uint64_t number = o->number + 1;
 	struct famez_to to = {.peer = (uint16_t)id};
-	struct payload_head head = {
-		.number = number,
-		.sent_ns = now_ns(),
-		.from = a->life,
-		.generation = a->generation,
-		.to = life,
-		.to_id = (uint16_t)id,
-		.origin = (uint16_t)a->id,
-	};
+	struct payload_head head = head_of(a, number);
 	bool small;
 	int err;
 
@@ -158,6 +162,8 @@ static int say(
 	}
 	if (o->batch && o->batch_life != life)
 		o->torn = true;
+	head.to = life;
+	head.to_id = (uint16_t)id;
 	if (chance(a, 20) == 0)
 		to.type = FAMEZ_MESSAGE_LINK;
 	if (chance(a, 20) == 0) {
@@ -221,21 +227,15 @@ static void say_blindly(struct actor *a, uint32_t seat, size_t bytes, uint8_t ma
 {
 	uint32_t id = id_of_seat(a, seat), life = atomic_load(&a->ledger->seats[seat].life);
 	struct famez_to to = {.peer = (uint16_t)id};
-	struct payload_head head = {
-		.number = ++a->outs[id].number,
-		.sent_ns = now_ns(),
-		.from = a->life,
-		.generation = a->generation,
-		.to = life,
-		.to_id = (uint16_t)id,
-		.origin = (uint16_t)a->id,
-		.flags = marks,
-	};
+	struct payload_head head = head_of(a, ++a->outs[id].number);
 	unsigned flags = chance(a, 4) == 0 && !marks ? FAMEZ_MORE : 0;
 	int err;
 
 	if (!id)
 		return;
+	head.to = life;
+	head.to_id = (uint16_t)id;
+	head.flags = marks;
 	head.bytes = (uint32_t)(bytes < PAYLOAD_HEAD_BYTES ? PAYLOAD_HEAD_BYTES : bytes);
 	doing(a, DOING_SEND, id);
 	err = hand_over(a, &head, false, &to, flags, chance(a, 4) ? 0 : (int)chance(a, 100));
@@ -289,19 +289,13 @@ void actor_answer(struct actor *a, uint32_t id)
 static void say_to_group(struct actor *a, uint32_t group, size_t bytes, uint8_t marks)
 {
 	uint64_t *number = &a->outs[group].group_number;
-	struct payload_head head = {
-		.number = *number + 1,
-		.sent_ns = now_ns(),
-		.from = a->life,
-		.generation = a->generation,
-		.origin = (uint16_t)a->id,
-		.bytes = (uint32_t)(bytes < PAYLOAD_HEAD_BYTES ? PAYLOAD_HEAD_BYTES : bytes),
-		.type = FAMEZ_MESSAGE_GROUP,
-		.flags = marks,
-		.group = (uint16_t)group,
-	};
+	struct payload_head head = head_of(a, *number + 1);
 	int err;
 
+	head.bytes = (uint32_t)(bytes < PAYLOAD_HEAD_BYTES ? PAYLOAD_HEAD_BYTES : bytes);
+	head.type = FAMEZ_MESSAGE_GROUP;
+	head.flags = marks;
+	head.group = (uint16_t)group;
 	payload_write(a->buffer, &head);
 	doing(a, DOING_SEND, (uint32_t)a->server);
 	err = famez_group_send(a->f, (uint16_t)group, a->buffer, head.bytes, 0, 0);

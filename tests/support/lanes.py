@@ -163,6 +163,10 @@ class Lanes(Memory):
             self.nudge(to)
         return True
 
+    def unread(self, to):
+        """Bytes of what we said that are not taken yet."""
+        return self.tx[to] - self.u64[(self.control(to, self.id) + 64) // 8]
+
     def nudge(self, to):
         word = self.inbox + to * self.inbox_bytes + 64 + self.id // 8
         self.map[word] |= 1 << self.id % 8

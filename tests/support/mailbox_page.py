@@ -595,10 +595,10 @@ class Peer:
         return Entry(self.file, self.g, ident)
 
     def named(self, name):
-        """The ID of the first present peer of that name; None."""
+        """The ID of the first peer of that name, announced or not yet; None."""
         for ident in range(self.g.ids):
             entry = self.who(ident)
-            if entry.presence == PRESENT and entry.ours and entry.name == name:
+            if entry.presence in (JOINING, PRESENT) and entry.ours and entry.name == name:
                 return ident
         return None
 

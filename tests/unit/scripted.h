@@ -46,6 +46,20 @@ static inline unsigned open_descriptors(void)
 	return count;
 }
 
+/* Lets this process open no more descriptors; returns the limit to put back. */
+static inline struct rlimit open_no_more(void)
+{
+	struct rlimit limit, none;
+	int next = dup(0);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)next;
+	close(next);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	return limit;
+}
+
 static inline int set_up(void **state)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};

@@ -68,25 +68,82 @@ static void a_silent_server_has_neither_id_nor_eventfds(void **state)
 	assert_int_equal(b.eventfds, 14 * 4);
 }
 
-static void a_peer_costs_2_kib_a_vector_64_bytes_a_pair_one_bit(void **state)
+/* Of so many more peers, beyond what a broker for the fewer takes. It may take more itself:
+ * with as many vectors as IDs it serves v1 slots, too. */
+static int64_t growth(const struct options *o, uint16_t workers, uint32_t from, uint32_t to)
+{
+	struct budget less, more;
+
+	budget_of(&less, o, from, workers);
+	budget_of(&more, o, to, workers);
+	assert_int_equal(more.memory, more.tables_bytes + more.vector_bytes + more.held_bytes +
+					      more.mail_bytes + more.base_bytes);
+	assert_int_equal(more.base_bytes, less.base_bytes);
+	return (int64_t)(more.memory - less.memory);
+}
+
+static int64_t allowed(int64_t peers, int64_t vectors)
+{
+	return 2048 * peers + 64 * peers * vectors + peers * peers / 8;
+}
+
+static void a_peer_more_costs_2_kib_a_vector_64_bytes_a_pair_one_bit(void **state)
 {
 	static const uint32_t peers[] = {10, 100, 1000, 10000};
+	static const char *const vectors[] = {"1", "4", "16"};
+	static const uint16_t workers[] = {1, 2, 4};
+
+	(void)state;
+	for (unsigned n = 0; n < UNIT_COUNT(vectors) * UNIT_COUNT(workers) * 2; n++) {
+		const char *how = n % 2 ? "--silent" : "--leaves=auto";
+		struct options o = options_of("-n", vectors[n / 2 % 3], how, NULL);
+
+		for (unsigned p = 0; p + 1 < UNIT_COUNT(peers); p++)
+			assert_true(
+				growth(&o, workers[n / 6], peers[p], peers[p + 1]) <
+				allowed(peers[p + 1], o.vectors) - allowed(peers[p], o.vectors));
+	}
+}
+
+static void who_holds_whom_takes_a_bit_a_pair_and_the_allocators_rounding(void **state)
+{
+	static const uint32_t peers[] = {10, 100, 1000, 10000};
+	struct options o = options_of("-n", "16", NULL, NULL);
+	struct budget b;
 
 	(void)state;
 	for (unsigned p = 0; p < UNIT_COUNT(peers); p++) {
-		struct options o = options_of("-n", "16", NULL, NULL);
-		struct budget b;
-		uint64_t bits, bits_least = (uint64_t)peers[p] * peers[p];
+		uint64_t bits;
 
 		budget_of(&b, &o, peers[p], 2);
 		bits = (b.ids_max + UINT64_C(63)) / 64 * 64 * b.ids_max;
-		assert_true(b.peer_bytes <= 2048);
-		assert_true(b.vector_bytes <= 64 * (b.eventfds + 16));
-		assert_true(b.held_bytes <= bits / 8);
-		assert_true(b.held_bytes >= bits_least / 8);
-		assert_true(b.memory >= b.peers * b.peer_bytes + b.vector_bytes + b.held_bytes);
-		assert_true(b.memory >= b.base_bytes);
+		assert_in_range(b.held_bytes, bits / 8, bits / 8 * 5 / 4);
 	}
+}
+
+static void where_nothing_is_laid_out_no_memory_is_set_by_for_it(void **state)
+{
+	struct options all = options_of("-n", "16", NULL, NULL);
+	struct options slots = options_of("-n", "16", "--layout=slots", NULL);
+	struct options plain = options_of("-n", "16", "--layout=plain", NULL);
+	struct budget with, without;
+	struct why why;
+
+	(void)state;
+	budget_of(&with, &all, 10, 2);
+	budget_of(&without, &plain, 10, 2);
+	assert_true(with.mail_bytes > 0);
+	assert_int_equal(without.mail_bytes, 0);
+	assert_true(without.memory < with.memory);
+	/* The memory that there is has no room for lanes: what is left out is not counted. */
+	budget_of(&without, &all, 1000, 2);
+	assert_true(without.mail_bytes > 0);
+	all.memory_bytes = 1 << 20;
+	assert_int_equal(budget_mailbox(&without, &all, 1 << 20, &why), 0);
+	assert_int_equal(without.layout, LAYOUT_PLAIN);
+	assert_int_equal(without.mail_bytes, 0);
+	budget_of(&without, &slots, 10, 2);
+	assert_true(without.mail_bytes > 0);
 }
 
 static void what_grows_with_the_workers_is_counted(void **state)
@@ -100,7 +157,8 @@ static void what_grows_with_the_workers_is_counted(void **state)
 	assert_int_equal(eight.workers, 8);
 	assert_true(eight.own > one.own);
 	assert_true(eight.memory > one.memory);
-	assert_true(eight.peer_bytes <= 2048);
+	assert_true(eight.base_bytes > one.base_bytes);
+	assert_true(eight.tables_bytes > one.tables_bytes);
 }
 
 static void set_limit(rlim_t soft, rlim_t hard)
@@ -172,7 +230,7 @@ static void peers_asked_for_that_do_not_fit_are_refused_with_the_number(void **s
 
 static void as_many_as_fit_are_taken_where_none_were_asked_for(void **state)
 {
-	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct options o = options_of("--layout", "plain", NULL, NULL);
 	struct budget b, more;
 	struct why why = {""};
 
@@ -192,16 +250,20 @@ static void as_many_as_fit_are_taken_where_none_were_asked_for(void **state)
 
 static void the_default_is_met_where_it_fits(void **state)
 {
-	struct options o = options_of(NULL, NULL, NULL, NULL);
+	struct options plain = options_of("--layout", "plain", NULL, NULL);
+	struct options lanes = options_of(NULL, NULL, NULL, NULL);
 	struct budget b;
 	struct why why = {""};
 
 	(void)state;
-	budget_of(&b, &o, 1000, 1);
+	budget_of(&b, &plain, 1000, 1);
 	if (soft_limit() < b.descriptors)
 		set_limit(b.descriptors, b.descriptors);
-	assert_int_equal(budget_fit(&b, &o, 1, &why), 0);
+	assert_int_equal(budget_fit(&b, &plain, 1, &why), 0);
 	assert_int_equal(b.peers, 1000);
+	/* Not so many as would have lanes that a guest has no room for. */
+	assert_int_equal(budget_fit(&b, &lanes, 1, &why), 0);
+	assert_int_equal(b.peers, 64);
 }
 
 /* ---- the shared memory ------------------------------------------------------------------ */
@@ -399,7 +461,9 @@ int main(int argc, char **argv)
 		T(descriptors_are_sockets_and_eventfds_and_our_own),
 		T(ids_start_at_1_and_the_servers_is_the_last),
 		T(a_silent_server_has_neither_id_nor_eventfds),
-		T(a_peer_costs_2_kib_a_vector_64_bytes_a_pair_one_bit),
+		T(a_peer_more_costs_2_kib_a_vector_64_bytes_a_pair_one_bit),
+		T(who_holds_whom_takes_a_bit_a_pair_and_the_allocators_rounding),
+		T(where_nothing_is_laid_out_no_memory_is_set_by_for_it),
 		T(what_grows_with_the_workers_is_counted),
 		T(the_soft_limit_is_raised_to_what_is_needed),
 		T(the_soft_limit_is_raised_to_the_hard_one_for_what_is_in_flight),

@@ -160,23 +160,34 @@ static void outgoing_open(struct outgoing *o, uint32_t receiver, uint32_t sender
 	CHECK(!o->tx.garbled);
 }
 
-static void outgoing_nudge(struct outgoing *o)
+static void outgoing_watch(struct outgoing *o)
 {
 	sim_watch(famez_bitmap_at(memory, &geometry, o->receiver, o->tx.sender), 8);
 	sim_watch(famez_asleep_at(memory, &geometry, o->receiver, o->tx.sender), 4);
+}
+
+static void outgoing_nudge(struct outgoing *o)
+{
+	outgoing_watch(o);
 	if (famez_nudge(memory, &geometry, o->receiver, o->tx.sender, &o->tx.rung))
 		sim_ring(o->receiver);
 }
 
-static void outgoing_flush(struct outgoing *o)
+/* False: there was nothing. */
+static bool outgoing_publish(struct outgoing *o)
 {
-	sim_watch(famez_bitmap_at(memory, &geometry, o->receiver, o->tx.sender), 8);
-	sim_watch(famez_asleep_at(memory, &geometry, o->receiver, o->tx.sender), 4);
 	book_flush_begins(o->book);
 	if (!famez_tx_flush(&o->tx))
-		return;
+		return false;
 	book_flush_ends(o->book);
-	if (famez_nudge(memory, &geometry, o->receiver, o->tx.sender, &o->tx.rung))
+	return true;
+}
+
+static void outgoing_flush(struct outgoing *o)
+{
+	outgoing_watch(o);
+	if (outgoing_publish(o) &&
+		famez_nudge(memory, &geometry, o->receiver, o->tx.sender, &o->tx.rung))
 		sim_ring(o->receiver);
 }
 
@@ -428,22 +439,33 @@ static void forget_all(void)
 		}
 }
 
-static void play_senders_and_receiver(uint64_t seed)
+static void begin_schedule(uint64_t seed)
 {
 	failing_seed = seed;
 	forget_all();
 	sim_reset(seed);
+}
+
+static void play_to_its_end(void)
+{
+	if (!sim_run()) {
+		fprintf(stderr, "seed %llu: a wake-up was lost\n",
+			(unsigned long long)failing_seed);
+		exit(1);
+	}
+	check_that_nothing_was_garbled();
+}
+
+static void play_senders_and_receiver(uint64_t seed)
+{
+	begin_schedule(seed);
 	sim.died = someone_died;
 	for (uint32_t s = 0; s < SENDERS; s++) {
 		generations[s] = 1;
 		sim_begin(s, sender_run, &ids[s], next_death(s, senders_may_die));
 	}
 	sim_begin(RECEIVER, receiver_run, NULL, next_death(RECEIVER, receiver_may_die));
-	if (!sim_run()) {
-		fprintf(stderr, "seed %llu: a wake-up was lost\n", (unsigned long long)seed);
-		exit(1);
-	}
-	check_that_nothing_was_garbled();
+	play_to_its_end();
 }
 
 static void play_all(bool senders_die, bool receiver_dies)
@@ -452,6 +474,18 @@ static void play_all(bool senders_die, bool receiver_dies)
 	receiver_may_die = receiver_dies;
 	for (unsigned n = 0; n < schedules; n++)
 		play_senders_and_receiver(first_seed + n);
+}
+
+/* Two who live to the end. */
+static void play_pairs(void (*one)(void *id), void (*other)(void *id))
+{
+	for (uint64_t seed = first_seed; seed < first_seed + schedules; seed++) {
+		begin_schedule(seed);
+		generations[0] = generations[1] = 1;
+		sim_begin(0, one, &ids[0], 0);
+		sim_begin(1, other, &ids[1], 0);
+		play_to_its_end();
+	}
 }
 
 static void two_senders_and_a_receiver_lose_double_and_garble_nothing(void **state)
@@ -533,20 +567,7 @@ static void peer_run(void *argument)
 static void two_peers_who_wait_for_each_other_miss_no_wake_up(void **state)
 {
 	(void)state;
-	for (uint64_t seed = first_seed; seed < first_seed + schedules; seed++) {
-		failing_seed = seed;
-		forget_all();
-		sim_reset(seed);
-		generations[0] = generations[1] = 1;
-		sim_begin(0, peer_run, &ids[0], 0);
-		sim_begin(1, peer_run, &ids[1], 0);
-		if (!sim_run()) {
-			fprintf(stderr, "seed %llu: a wake-up was lost\n",
-				(unsigned long long)seed);
-			exit(1);
-		}
-		check_that_nothing_was_garbled();
-	}
+	play_pairs(peer_run, peer_run);
 }
 
 /* ---- a lane alone, whose receiver polls and never sleeps ------------------------------------- */
@@ -562,9 +583,7 @@ static void waiting_sender_run(void *argument)
 		uint32_t bytes = 8 + sim_dice(PAYLOAD_MAX - 7);
 
 		while (!outgoing_put(&o, n, bytes)) {
-			book_flush_begins(o.book);
-			(void)famez_tx_flush(&o.tx);
-			book_flush_ends(o.book);
+			(void)outgoing_publish(&o);
 			if (famez_tx_wait(&o.tx, bytes))
 				continue;
 			rest();
@@ -572,9 +591,7 @@ static void waiting_sender_run(void *argument)
 		}
 		if (sim_dice(batch) && n + 1 < EXCHANGED)
 			continue;
-		book_flush_begins(o.book);
-		(void)famez_tx_flush(&o.tx);
-		book_flush_ends(o.book);
+		(void)outgoing_publish(&o);
 	}
 }
 
@@ -617,16 +634,7 @@ static void polling_receiver_run(void *argument)
 static void a_sender_who_waits_is_woken_by_one_careful_look_of_a_receiver_who_polls(void **state)
 {
 	(void)state;
-	for (uint64_t seed = first_seed; seed < first_seed + schedules; seed++) {
-		failing_seed = seed;
-		forget_all();
-		sim_reset(seed);
-		generations[0] = generations[1] = 1;
-		sim_begin(0, waiting_sender_run, NULL, 0);
-		sim_begin(1, polling_receiver_run, NULL, 0);
-		CHECK(sim_run());
-		check_that_nothing_was_garbled();
-	}
+	play_pairs(waiting_sender_run, polling_receiver_run);
 }
 
 int main(int argc, char **argv)

@@ -4,6 +4,8 @@
  */
 #include "unit.h"
 
+#include <pthread.h>
+
 #include "log.h"
 
 static const uint64_t noon_ns = UINT64_C(1795348800) * 1000000000 + 123456789;
@@ -195,6 +197,89 @@ static void what_is_queued_is_written_before_the_logger_ends(void **state)
 	assert_int_equal(lines_with("event=stop"), 1);
 }
 
+/* Lines travel in pieces: each length once, so also those that just fill one. */
+static void a_line_of_any_length_arrives_whole(void **state)
+{
+	char text[LOG_LINE_BYTES], want[LOG_LINE_BYTES + 32];
+
+	(void)state;
+	for (unsigned length = 1; length < LOG_LINE_BYTES - 80; length++) {
+		memset(text, 'a' + (int)(length % 26), length);
+		text[length] = '\0';
+		(void)snprintf(want, sizeof(want), " event=stop t=%s end=1", text);
+		open_log(LOG_LEVEL_NOTICE);
+		assert_int_equal(log_start(1), 0);
+		log_thread(0);
+		log_event(stop, LOG_TEXT("t", text), LOG_NUMBER("end", 1));
+		log_stop();
+		assert_int_equal(lines_with(want), 1);
+		assert_int_equal(lines_with("event="), length);
+	}
+}
+
+#define CHATTER_LINES 5000u
+
+/* As fast as it can, beyond what the logger keeps up with; @argument: number and letter. */
+static void *chatter(void *argument)
+{
+	unsigned nth = *(unsigned *)argument;
+	char text[301];
+
+	log_thread(nth);
+	for (unsigned n = 0; n < CHATTER_LINES; n++) {
+		unsigned length = 1 + n % (unsigned)(sizeof(text) - 1);
+
+		memset(text, nth ? 'b' : 'a', length);
+		text[length] = '\0';
+		log_event(stop, LOG_TEXT("t", text), LOG_NUMBER("length", length),
+			LOG_NUMBER("end", nth));
+	}
+	return NULL;
+}
+
+/* The line's text is as long as it says, and all of one letter. */
+static bool is_whole(const char *line)
+{
+	const char *text = strstr(line, " event=stop t=");
+	char letter, rest[64];
+	size_t length;
+
+	if (!text)
+		return false;
+	text += strlen(" event=stop t=");
+	letter = *text;
+	length = strspn(text, letter == 'a' ? "a" : "b");
+	(void)snprintf(rest, sizeof(rest), " length=%zu end=%d", length, letter == 'b');
+	return strcmp(text + length, rest) == 0;
+}
+
+static void lines_of_several_threads_neither_mix_nor_break_when_some_are_lost(void **state)
+{
+	static char text[2 * CHATTER_LINES * LOG_LINE_BYTES];
+	unsigned nth[] = {0, 1}, lines = 0;
+	uint64_t lost = log_dropped();
+	pthread_t threads[2];
+	FILE *f;
+
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(2), 0);
+	for (unsigned n = 0; n < 2; n++)
+		assert_int_equal(pthread_create(&threads[n], NULL, chatter, &nth[n]), 0);
+	for (unsigned n = 0; n < 2; n++)
+		assert_int_equal(pthread_join(threads[n], NULL), 0);
+	log_stop();
+	f = fopen(path, "re");
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	(void)fclose(f);
+	for (char *rest = text, *line; (line = strsep(&rest, "\n")) && *line; lines++)
+		if (!is_whole(line))
+			fail_msg("\"%s\"", line);
+	assert_true(lines > 0);
+	assert_int_equal(lines + (log_dropped() - lost), 2 * CHATTER_LINES);
+}
+
 static void a_flood_of_one_event_is_cut_short_and_counted(void **state)
 {
 	unsigned written;
@@ -252,6 +337,8 @@ int main(int argc, char **argv)
 		T(an_event_without_fields_is_a_line_too),
 		TF(lines_above_the_level_are_left_out),
 		TF(what_is_queued_is_written_before_the_logger_ends),
+		TF(a_line_of_any_length_arrives_whole),
+		TF(lines_of_several_threads_neither_mix_nor_break_when_some_are_lost),
 		TF(a_flood_of_one_event_is_cut_short_and_counted),
 		TF(a_log_that_was_rotated_is_opened_anew),
 		T(a_file_that_cannot_be_opened_is_an_error),

@@ -23,6 +23,7 @@ struct rig {
 	struct mail_shared mail;
 	struct worker_shared shared;
 	struct worker workers[WORKERS];
+	uint64_t said[IDS]; /* what the registrar has seen of their lanes when they went */
 };
 
 /* A peer's ends of its lanes to and from the server. */
@@ -33,14 +34,16 @@ struct speaker {
 	struct famez_rx rx;
 };
 
-static struct rig *rig_new(const struct personality *who, enum mailbox_layout layout)
+/* The memory is reserved, not taken. */
+static struct rig *rig_of(
+	const struct personality *who, enum mailbox_layout layout, uint64_t memory_bytes)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 	struct mailbox *m = &r->mailbox;
 
 	assert_non_null(r);
 	m->layout = layout;
-	m->bytes = UINT64_C(1) << 31;
+	m->bytes = memory_bytes;
 	m->base = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(m->base, MAP_FAILED);
@@ -74,6 +77,11 @@ static struct rig *rig_new(const struct personality *who, enum mailbox_layout la
 	return r;
 }
 
+static struct rig *rig_new(const struct personality *who, enum mailbox_layout layout)
+{
+	return rig_of(who, layout, UINT64_C(1) << 31);
+}
+
 static void rig_free(struct rig *r)
 {
 	for (unsigned n = 0; n < WORKERS; n++) {
@@ -99,13 +107,26 @@ static void joins(struct rig *r, uint32_t id)
 		*bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert_true(*bell >= 0);
 	for (unsigned n = 0; n < WORKERS; n++)
-		mail_joined(&r->workers[n], id);
+		mail_joined(&r->workers[n], id, r->said[id]);
+}
+
+/* The registrar sees that he is gone, and may give the ID to another. */
+static void goes(struct rig *r, uint32_t id)
+{
+	r->said[id] = mailbox_said(&r->mailbox, id);
+}
+
+/* Workers are told of it. */
+static void is_known_to_have_gone(struct rig *r, uint32_t id)
+{
+	for (unsigned n = 0; n < WORKERS; n++)
+		mail_left(&r->workers[n], id, r->said[id]);
 }
 
 static void leaves(struct rig *r, uint32_t id)
 {
-	for (unsigned n = 0; n < WORKERS; n++)
-		mail_left(&r->workers[n], id);
+	goes(r, id);
+	is_known_to_have_gone(r, id);
 }
 
 static void start(struct speaker *c, struct rig *r, uint32_t id, uint32_t generation)
@@ -272,6 +293,7 @@ static void a_new_owner_who_overtakes_the_log_keeps_what_he_did(void **state)
 	say_link(&old, "ping");
 	(void)turn(r, 0);
 	/* The registrar said that he left, and gave the ID to another, who enters a group. */
+	goes(r, 4);
 	assert_true(message_queue_put(&w->inbox, &left));
 	start(&new, r, 4, 2);
 	enter(&new, 7);
@@ -279,7 +301,7 @@ static void a_new_owner_who_overtakes_the_log_keeps_what_he_did(void **state)
 	assert_true(unread(&new));
 	assert_int_equal(w->mail.counts.memberships, 0);
 	assert_true(message_queue_take(&w->inbox, &m));
-	leaves(r, 4);
+	is_known_to_have_gone(r, 4);
 	joins(r, 4);
 	(void)turn(r, 0);
 	assert_int_equal(w->mail.counts.memberships, 1);
@@ -313,6 +335,150 @@ static void of_who_left_only_what_he_said_to_groups_counts(void **state)
 	assert_true(hears(&b, "farewell"));
 	assert_true(hears_nothing(&a));
 	assert_int_equal(r->workers[0].mail.counts.memberships, 1);
+	rig_free(r);
+}
+
+static void report_of(struct rig *r, unsigned worker, struct report_mail *line)
+{
+	struct report_mail lines[WORKERS] = {0};
+	struct report report = {.mail = lines};
+
+	r->shared.report = &report;
+	mail_report(&r->workers[worker]);
+	r->shared.report = NULL;
+	*line = lines[worker];
+}
+
+static void what_the_last_owner_left_unread_counts_for_nobody(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker old, new, member;
+	struct report_mail line;
+
+	(void)state;
+	joins(r, 6);
+	start(&member, r, 6, 1);
+	enter(&member, 9);
+	(void)turn(r, 0);
+	/* Nobody has heard of him yet when he is gone. */
+	start(&old, r, 4, 1);
+	enter(&old, 7);
+	say_group(&old, 9, "farewell");
+	say_link(&old, "ping");
+	joins(r, 4);
+	leaves(r, 4);
+	/* The next owner is quick. */
+	start(&new, r, 4, 2);
+	enter(&new, 8);
+	joins(r, 4);
+	while (turn(r, 0))
+		;
+	/* It said nothing to group 7, and asked nothing. */
+	assert_int_equal(r->workers[0].mail.counts.memberships, 2);
+	assert_int_equal(atomic_load(&r->mail.members[7]), 0);
+	assert_true(hears_nothing(&new));
+	assert_true(hears(&member, "farewell"));
+	assert_int_equal(r->workers[0].mail.counts.sent, 1);
+	report_of(r, 0, &line);
+	assert_int_equal(line.received, 3); /* two are members, and a farewell */
+	assert_int_equal(line.stale, 2);
+	rig_free(r);
+}
+
+static void what_one_says_who_was_never_told_of_is_not_the_next_one_s(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker old, new;
+
+	(void)state;
+	/* It had its ID, spoke at once, and was gone before it was announced. */
+	start(&old, r, 4, 1);
+	enter(&old, 7);
+	say_link(&old, "ping");
+	goes(r, 4);
+	start(&new, r, 4, 2);
+	say_link(&new, "ping");
+	assert_false(turn(r, 0));
+	joins(r, 4);
+	(void)turn(r, 0);
+	assert_true(hears(&new, "pong"));
+	assert_int_equal(r->workers[0].mail.counts.sent, 1);
+	assert_int_equal(r->workers[0].mail.counts.received, 1);
+	assert_int_equal(r->workers[0].mail.counts.stale, 2);
+	rig_free(r);
+}
+
+static void one_who_only_said_something_to_a_group_is_heard_though_gone(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker one, member;
+
+	(void)state;
+	joins(r, 6);
+	start(&member, r, 6, 1);
+	enter(&member, 9);
+	(void)turn(r, 0);
+	start(&one, r, 4, 1);
+	say_group(&one, 9, "hello");
+	joins(r, 4);
+	leaves(r, 4);
+	while (turn(r, 0))
+		;
+	assert_true(hears(&member, "hello"));
+	rig_free(r);
+}
+
+static void a_position_that_makes_no_sense_silences_nobody(void **state)
+{
+	static const uint64_t said[] = {UINT64_MAX, UINT64_MAX - 7, UINT64_C(1) << 40, 12345};
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a;
+
+	(void)state;
+	for (uint32_t n = 0; n < UNIT_COUNT(said); n++) {
+		uint64_t *produced =
+			&famez_lane_at(r->mailbox.base, &r->mailbox.g, SERVER, 4)->produced;
+		uint64_t was = *produced;
+
+		*produced = said[n];
+		goes(r, 4);
+		*produced = was;
+		joins(r, 4);
+		start(&a, r, 4, n + 1);
+		/* Of a lane's worth it may be thought that others said it. */
+		for (uint64_t asked = 0; asked < a.tx.bytes && !hears(&a, "pong"); asked += 24) {
+			say_link(&a, "ping");
+			(void)turn(r, 0);
+		}
+		say_link(&a, "ping!EZT=1");
+		(void)turn(r, 0);
+		assert_true(hears(&a, "pong!EZT=2"));
+		leaves(r, 4);
+	}
+	rig_free(r);
+}
+
+static void what_was_meant_for_a_server_before_is_counted_however_much_it_is(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	const unsigned count = 3 * FAMEZ_SKIPS_MAX;
+	struct report_mail line;
+	struct speaker a;
+
+	(void)state;
+	joins(r, 4);
+	start(&a, r, 4, 1);
+	a.tx.to = SERVER_GEN - 1;
+	for (unsigned n = 0; n < count; n++)
+		say_link(&a, "ping");
+	a.tx.to = SERVER_GEN;
+	say_link(&a, "ping!EZT=1");
+	while (turn(r, 0) || !mail_sleep(&r->workers[0]))
+		;
+	assert_true(hears(&a, "pong!EZT=2"));
+	report_of(r, 0, &line);
+	assert_int_equal(line.stale, count);
+	assert_int_equal(line.received, 1);
 	rig_free(r);
 }
 
@@ -599,6 +765,31 @@ static void members_who_leave_while_it_is_passed_on_are_left_out(void **state)
 	rig_free(r);
 }
 
+static void who_leaves_is_in_no_group_any_more_whichever_these_were(void **state)
+{
+	static const unsigned groups[] = {1, 2, 63, 64, 65, 2048, FAMEZ_GROUPS_MAX - 1};
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct speaker a, b;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	start(&a, r, 4, 1);
+	start(&b, r, 6, 1);
+	for (size_t i = 0; i < UNIT_COUNT(groups); i++) {
+		enter(&a, groups[i]);
+		enter(&b, groups[i]);
+	}
+	(void)turn(r, 0);
+	assert_int_equal(groups_count(&r->workers[0].mail), UNIT_COUNT(groups));
+	leaves(r, 4);
+	assert_int_equal(r->workers[0].mail.counts.memberships, UNIT_COUNT(groups));
+	leaves(r, 6);
+	assert_int_equal(r->workers[0].mail.counts.memberships, 0);
+	assert_int_equal(groups_count(&r->workers[0].mail), 0);
+	rig_free(r);
+}
+
 static void large_messages_to_many_are_spread_over_turns(void **state)
 {
 	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
@@ -634,6 +825,172 @@ static void large_messages_to_many_are_spread_over_turns(void **state)
 	assert_true(turns >= 2);
 	free(payload);
 	rig_free(r);
+}
+
+/* Lanes for messages of 2 MiB, which takes more than one turn to copy once; and a group of
+ * @members, of worker 0, that somebody has said one to. */
+struct crowd {
+	struct rig *r;
+	struct speaker sender, members[3];
+	char *payload;
+	uint32_t bytes;
+};
+
+static void crowd_new(struct crowd *c, unsigned members)
+{
+	c->r = rig_of(&genz_fee, LAYOUT_LANES, UINT64_C(1) << 37);
+	c->bytes = famez_payload_max(&c->r->mailbox.g);
+	assert_true(c->bytes > UINT64_C(3) * MAIL_TURN_BYTES);
+	c->payload = malloc(c->bytes);
+	assert_non_null(c->payload);
+	for (uint32_t i = 0; i < c->bytes; i++)
+		c->payload[i] = (char)(i * 31 + i / 4096);
+	joins(c->r, 4);
+	start(&c->sender, c->r, 4, 1);
+	for (uint32_t n = 0; n < members; n++) {
+		joins(c->r, 2 * n + 6);
+		start(&c->members[n], c->r, 2 * n + 6, 1);
+		enter(&c->members[n], 3);
+	}
+	while (turn(c->r, 0))
+		;
+	say(&c->sender, FAMEZ_KIND(FAMEZ_TYPE_GROUP, 3), c->payload, c->bytes);
+}
+
+static void crowd_free(struct crowd *c)
+{
+	free(c->payload);
+	rig_free(c->r);
+}
+
+static bool hears_it(struct crowd *c, struct speaker *member)
+{
+	struct famez_seen seen;
+
+	if (famez_rx_peek(&member->rx, &seen) != 1)
+		return false;
+	assert_int_equal(seen.bytes, c->bytes);
+	assert_memory_equal(seen.payload, c->payload, c->bytes);
+	assert_int_equal(seen.origin, 4);
+	(void)famez_rx_release(&member->rx);
+	return true;
+}
+
+static void one_large_message_is_copied_piece_by_piece_and_others_are_served_between(void **state)
+{
+	struct crowd c;
+	const uint64_t *spent;
+	unsigned turns = 0, served = 0;
+
+	(void)state;
+	crowd_new(&c, 3);
+	spent = &c.r->workers[0].mail.spent;
+	while (unread(&c.sender)) {
+		joins(c.r, 20 + 2 * turns);
+		start(&c.members[0], c.r, 20 + 2 * turns, 1);
+		say_link(&c.members[0], "ping");
+		if (!turn(c.r, 0))
+			assert_true(mail_sleep(&c.r->workers[0]));
+		/* What the registrar and others want is looked at after every turn. */
+		assert_true(*spent <= MAIL_TURN_BYTES + MAIL_COPY_COST);
+		served += hears(&c.members[0], "pong");
+		turns++;
+		assert_true(turns < 40);
+	}
+	assert_true(turns >= UINT64_C(3) * c.bytes / MAIL_TURN_BYTES);
+	assert_int_equal(served, turns);
+	assert_int_equal(c.r->workers[0].mail.counts.group_copies, 3);
+	for (uint32_t n = 0; n < 3; n++) {
+		famez_rx_open(
+			&c.members[n].rx, c.r->mailbox.base, &c.r->mailbox.g, 2 * n + 6, SERVER, 1);
+		assert_true(hears_it(&c, &c.members[n]));
+		assert_true(hears_nothing(&c.members[n]));
+	}
+	crowd_free(&c);
+}
+
+static void what_a_member_asks_in_the_middle_of_a_message_is_answered_behind_it(void **state)
+{
+	struct crowd c;
+
+	(void)state;
+	crowd_new(&c, 1);
+	assert_true(turn(c.r, 0));
+	say_link(&c.members[0], "ping!EZT=1");
+	say_link(&c.members[0], "ping!EZT=3");
+	assert_true(turn(c.r, 0));
+	assert_true(hears_nothing(&c.members[0]));
+	while (turn(c.r, 0))
+		;
+	assert_true(hears_it(&c, &c.members[0]));
+	assert_true(hears(&c.members[0], "pong!EZT=2"));
+	assert_true(hears(&c.members[0], "pong!EZT=4"));
+	assert_true(hears_nothing(&c.members[0]));
+	/* Entering, the message, two questions: none of them twice. */
+	assert_int_equal(c.r->workers[0].mail.counts.received, 4);
+	crowd_free(&c);
+}
+
+static void who_starts_anew_in_the_middle_of_a_message_gets_none_of_it(void **state)
+{
+	struct crowd c;
+
+	(void)state;
+	crowd_new(&c, 1);
+	assert_true(turn(c.r, 0));
+	start(&c.members[0], c.r, 6, 2);
+	say_link(&c.members[0], "ping");
+	while (turn(c.r, 0))
+		;
+	assert_true(hears(&c.members[0], "pong"));
+	assert_true(hears_nothing(&c.members[0]));
+	assert_false(unread(&c.sender));
+	assert_int_equal(c.r->workers[0].mail.counts.group_copies, 0);
+	crowd_free(&c);
+}
+
+static void an_id_s_next_owner_gets_nothing_of_a_message_that_the_last_one_got_half_of(void **state)
+{
+	struct crowd c;
+
+	(void)state;
+	crowd_new(&c, 2);
+	assert_true(turn(c.r, 0));
+	/* He asked, which waits; and then he is gone. */
+	say_link(&c.members[0], "ping");
+	assert_true(turn(c.r, 0));
+	leaves(c.r, 6);
+	joins(c.r, 6);
+	start(&c.members[0], c.r, 6, 2);
+	say_link(&c.members[0], "ping!EZT=1");
+	assert_true(turn(c.r, 0));
+	assert_true(hears(&c.members[0], "pong!EZT=2"));
+	while (turn(c.r, 0))
+		;
+	assert_true(hears_nothing(&c.members[0]));
+	assert_true(hears_it(&c, &c.members[1]));
+	assert_int_equal(c.r->workers[0].mail.counts.group_copies, 1);
+	assert_false(unread(&c.sender));
+	crowd_free(&c);
+}
+
+static void a_sender_that_leaves_in_the_middle_of_its_message_is_still_heard(void **state)
+{
+	struct crowd c;
+
+	(void)state;
+	crowd_new(&c, 2);
+	assert_true(turn(c.r, 0));
+	leaves(c.r, 4);
+	joins(c.r, 4);
+	start(&c.sender, c.r, 4, 2);
+	say_link(&c.sender, "ping");
+	while (turn(c.r, 0))
+		;
+	assert_true(hears_it(&c, &c.members[0]));
+	assert_true(hears_it(&c, &c.members[1]));
+	assert_true(hears(&c.sender, "pong"));
+	crowd_free(&c);
 }
 
 static void one_who_starts_anew_with_each_message_takes_no_long_turn(void **state)
@@ -829,6 +1186,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(who_speaks_before_he_joined_is_heard_when_he_has),
 		cmocka_unit_test(a_new_owner_who_overtakes_the_log_keeps_what_he_did),
 		cmocka_unit_test(of_who_left_only_what_he_said_to_groups_counts),
+		cmocka_unit_test(what_the_last_owner_left_unread_counts_for_nobody),
+		cmocka_unit_test(what_one_says_who_was_never_told_of_is_not_the_next_one_s),
+		cmocka_unit_test(one_who_only_said_something_to_a_group_is_heard_though_gone),
+		cmocka_unit_test(a_position_that_makes_no_sense_silences_nobody),
+		cmocka_unit_test(what_was_meant_for_a_server_before_is_counted_however_much_it_is),
 		cmocka_unit_test(a_message_that_comes_while_it_falls_asleep_keeps_it_awake),
 		cmocka_unit_test(polling_is_given_up_while_it_is_in_vain),
 		cmocka_unit_test(a_doorbell_that_blocks_holds_up_nobody_and_rings_in_the_end),
@@ -838,7 +1200,16 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_record_stays_until_every_worker_has_passed_it_on),
 		cmocka_unit_test(no_more_is_under_way_than_there_is_room_for),
 		cmocka_unit_test(members_who_leave_while_it_is_passed_on_are_left_out),
+		cmocka_unit_test(who_leaves_is_in_no_group_any_more_whichever_these_were),
 		cmocka_unit_test(large_messages_to_many_are_spread_over_turns),
+		cmocka_unit_test(
+			one_large_message_is_copied_piece_by_piece_and_others_are_served_between),
+		cmocka_unit_test(
+			what_a_member_asks_in_the_middle_of_a_message_is_answered_behind_it),
+		cmocka_unit_test(who_starts_anew_in_the_middle_of_a_message_gets_none_of_it),
+		cmocka_unit_test(
+			an_id_s_next_owner_gets_nothing_of_a_message_that_the_last_one_got_half_of),
+		cmocka_unit_test(a_sender_that_leaves_in_the_middle_of_its_message_is_still_heard),
 		cmocka_unit_test(another_worker_s_answer_goes_by_the_one_slot),
 		cmocka_unit_test(an_answer_to_who_left_is_not_for_the_id_s_next_owner),
 		cmocka_unit_test(a_slot_that_rang_before_its_owner_joined_is_heard_when_he_has),

@@ -70,13 +70,27 @@ static void refused(const char *line, const char *words)
 			fail_msg("\"%s\": \"%s\" says nothing of \"%s\"", line, why.text, w);
 }
 
+static void only_a_memory_that_grows_with_the_peers_has_room_for_fewer_of_them(void **state)
+{
+	static const char *const grows[] = {
+		"", "--layout lanes", "-M name", "--silent --layout lanes"};
+	static const char *const does_not[] = {
+		"-l 4M", "--silent", "--layout slots", "--layout plain", "-l 8G --layout lanes"};
+
+	(void)state;
+	for (size_t i = 0; i < UNIT_COUNT(grows); i++)
+		assert_int_equal(parse(grows[i]).peers_default, 64);
+	for (size_t i = 0; i < UNIT_COUNT(does_not); i++)
+		assert_int_equal(parse(does_not[i]).peers_default, 1000);
+}
+
 static void without_options_the_defaults_are_famezs(void **state)
 {
 	struct options o = parse("");
 
 	(void)state;
 	assert_int_equal(o.peers, 0);
-	assert_int_equal(o.peers_default, 1000);
+	assert_int_equal(o.peers_default, 64);
 	assert_int_equal(o.vectors, 4);
 	assert_false(o.silent);
 	assert_int_equal(o.leaves, LEAVES_AUTO);
@@ -590,6 +604,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		T(without_options_the_defaults_are_famezs),
+		T(only_a_memory_that_grows_with_the_peers_has_room_for_fewer_of_them),
 		T(called_ivshmem_server_the_defaults_are_that_programs),
 		T(only_the_base_name_decides_the_dialect),
 		T(ivshmem_servers_options_keep_their_meaning),

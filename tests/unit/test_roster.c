@@ -42,14 +42,23 @@ static void expect_after(const struct roster *r, uint64_t seq, const char *want)
 	assert_string_equal(got, want);
 }
 
+/* What the log says of an ID: its only change that is left, or nothing yet. */
+static bool is_present(const struct roster *r, uint32_t id)
+{
+	const struct roster_change *c = NULL;
+
+	do
+		c = roster_after(r, c ? c->seq : 0);
+	while (c && c->id != id);
+	return c && c->present;
+}
+
 static void a_new_roster_is_empty(void **state)
 {
 	const struct roster *r = *state;
 
 	assert_int_equal(r->end, 0);
 	assert_null(roster_after(r, 0));
-	for (uint32_t id = 0; id < IDS; id++)
-		assert_false(roster_present(r, id));
 }
 
 static void changes_are_numbered_from_one_without_a_gap(void **state)
@@ -105,7 +114,7 @@ static void presence_is_the_last_word(void **state)
 		bool present = n / 3 % 2;
 
 		roster_append(*state, id, present);
-		assert_int_equal(roster_present(*state, id), present);
+		assert_int_equal(is_present(*state, id), present);
 	}
 }
 
@@ -214,7 +223,7 @@ static void a_full_roster_of_the_largest_fabric_is_walked_in_order(void **state)
 	for (unsigned n = 0; n < 4 * ALL; n++)
 		roster_append(&r, ALL - 1, n % 2);
 	assert_int_equal(roster_after(&r, 0)->id, 0);
-	assert_true(roster_present(&r, ALL - 1));
+	assert_true(is_present(&r, ALL - 1));
 	roster_destroy(&r);
 }
 

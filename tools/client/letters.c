@@ -35,12 +35,16 @@
 #define HELD_MAX 65536u
 
 #define TOLD_SECONDS 1.0 /* until we say that we wait for room */
-/* What is unread when its sender leaves is read all the same; but who said it may not be known
- * any more. */
+/* What is unread in a lane when its sender leaves is read all the same; but who said it may not
+ * be known any more. What is unread in a slot is cleared. */
 #define LINGER_SECONDS      0.5
 #define LINGER_LOOK_SECONDS 0.002
 
 #define RETRY_SECONDS 0.05 /* a v1 slot does not tell when it is free */
+
+/* What we still wait for, of one peer: that it reads what is in its lane; that it takes our text
+ * from our slot; and besides, its answer. */
+enum { OWED_NOTHING, OWED_LANE, OWED_SLOT, OWED_ANSWER };
 
 static int open_mailbox(struct session *s)
 {
@@ -167,6 +171,8 @@ int letters_take(struct session *s)
 	l->slot = seen.slot;
 	memcpy(l->text, seen.payload, seen.bytes);
 	famez_release(s->f);
+	if (l->slot && s->mail.owed[l->from] == OWED_ANSWER)
+		s->mail.owed[l->from] = OWED_SLOT;
 	letters_name(s, l);
 	return letters_handle(s, l);
 }
@@ -256,29 +262,49 @@ uint32_t letters_generation(struct session *s, uint16_t peer)
 	return famez_who(s->f, peer, &who) || !who.lanes ? 0 : who.generation;
 }
 
-/* Has somebody to whom we have sent something not read it yet? */
-static bool unread(struct session *s)
+/* Does this peer owe us something? */
+static bool owes(struct session *s, uint16_t id, unsigned what)
+{
+	struct famez_traffic traffic;
+	struct famez_who who;
+
+	if (famez_who(s->f, id, &who))
+		return false;
+	if (what == OWED_LANE)
+		return who.lanes && !famez_traffic(s->f, (uint16_t)famez_id(s->f), id, &traffic) &&
+		       traffic.unread_bytes;
+	return who.slot && !who.lanes && (what == OWED_ANSWER || link_text_waits(s));
+}
+
+static bool anybody_owes(struct session *s)
 {
 	for (unsigned id = 0; id <= UINT16_MAX; id++) {
-		struct famez_traffic traffic;
-		struct famez_who who;
-
-		if (!s->mail.sent_to[id])
+		if (!s->mail.owed[id])
 			continue;
-		if (!famez_who(s->f, (uint16_t)id, &who) && who.lanes &&
-			!famez_traffic(s->f, (uint16_t)famez_id(s->f), (uint16_t)id, &traffic) &&
-			traffic.unread_bytes)
+		if (owes(s, (uint16_t)id, s->mail.owed[id]))
 			return true;
-		s->mail.sent_to[id] = false;
+		s->mail.owed[id] = OWED_NOTHING;
 	}
 	return false;
+}
+
+/* Something was sent to @id. */
+static void remember(struct session *s, uint16_t id, const void *payload, size_t bytes)
+{
+	struct famez_who who;
+	bool slot = !famez_who(s->f, id, &who) && who.slot && !who.lanes;
+
+	if (!slot)
+		s->mail.owed[id] = OWED_LANE;
+	else
+		s->mail.owed[id] = link_asks(payload, bytes) ? OWED_ANSWER : OWED_SLOT;
 }
 
 void letters_linger(struct session *s)
 {
 	struct timespec end = session_deadline(LINGER_SECONDS);
 
-	while (s->mail.open && unread(s) && !session_past(&end)) {
+	while (s->mail.open && anybody_owes(s) && !session_past(&end)) {
 		struct timespec look = session_deadline(LINGER_LOOK_SECONDS);
 		struct famez_event event;
 		int got = session_next(s, &event, &look);
@@ -303,7 +329,8 @@ int letters_send(struct session *s, const struct famez_to *to, const void *paylo
 		struct timespec retry;
 		int got;
 
-		s->mail.sent_to[to->peer] |= !err;
+		if (!err)
+			remember(s, to->peer, payload, bytes);
 		if (err != -EAGAIN)
 			return err;
 		if (session_past(&end))

@@ -34,8 +34,8 @@ struct letters {
 	struct letter **last;
 	unsigned kept;
 	size_t kept_bytes;
-	unsigned long long dropped; /* for which there was no place */
-	bool sent_to[UINT16_MAX + 1];
+	unsigned long long dropped;   /* for which there was no place */
+	uint8_t owed[UINT16_MAX + 1]; /* by peer: what letters_linger() waits for */
 
 	/* What a command waits for: true, it was that. The letter is gone afterwards. */
 	bool (*hear)(struct session *s, void *who, const struct letter *l);
@@ -58,7 +58,7 @@ void letters_want(struct session *s);
 void letters_name(struct session *s, struct letter *l);
 
 /** letters_linger() - give those whom we have sent something a moment to read it, before we
- * leave. */
+ * leave; and v1 clients, to answer: what nobody takes from their slot is in their way. */
 void letters_linger(struct session *s);
 
 /** letters_close() - the membership ends. */

@@ -70,6 +70,17 @@ bool link_begins(const struct letter *l, const char *text)
 	       !memcmp(l->text, text, length);
 }
 
+bool link_asks(const void *text, size_t bytes)
+{
+	static const char *const questions[] = {"ping", "Link CTL Peer-Attribute", "CTL-Write "};
+
+	for (size_t i = 0; i < sizeof(questions) / sizeof(*questions); i++)
+		if (bytes >= strlen(questions[i]) &&
+			!memcmp(text, questions[i], strlen(questions[i])))
+			return true;
+	return false;
+}
+
 /* Does the fabric speak FAME-Z's dialect? Its slots are laid out so, then. */
 static bool old_dialect(struct session *s)
 {
@@ -79,6 +90,20 @@ static bool old_dialect(struct session *s)
 
 	return memory && !famez_geometry_read(&g, memory, bytes) &&
 	       (g.features & FAMEZ_FEATURE_OLD_SLOTS);
+}
+
+bool link_text_waits(struct session *s)
+{
+	size_t bytes = 0;
+	void *memory = famez_memory(s->f, &bytes);
+	struct famez_slot *slot;
+	struct famez_slot_old *old;
+
+	if (!memory || (uint64_t)(famez_id(s->f) + 1) * FAMEZ_SLOT_BYTES > bytes)
+		return false;
+	slot = famez_slot_at(memory, (uint32_t)famez_id(s->f));
+	old = (struct famez_slot_old *)(void *)slot;
+	return famez_load_acquire(old_dialect(s) ? &old->text_bytes : &slot->text_bytes) != 0;
 }
 
 /* The value of "KEY=..." among values parted by commas; NULL if it is not there. */

@@ -18,6 +18,12 @@ bool link_is(const struct letter *l, const char *text);
 /** link_begins() - does it begin with this text, and is of the link level? */
 bool link_begins(const struct letter *l, const char *text);
 
+/** link_asks() - is it a text that those answer who know the link level? */
+bool link_asks(const void *text, size_t bytes);
+
+/** link_text_waits() - is a text in our v1 slot that its reader has not taken? */
+bool link_text_waits(struct session *s);
+
 /** link_answer() - what is to be said to that, and what we take in from it. False: nothing. */
 bool link_answer(struct session *s, const struct letter *l, char answer[LINK_TEXT_MAX]);
 

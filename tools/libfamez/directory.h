@@ -68,6 +68,12 @@ int directory_named(const struct directory *d, const char *name);
 /** directory_again() - look through all of it, if it may have changed or @anyway. */
 void directory_again(struct directory *d, bool anyway);
 
+/** directory_is_due() - is there a look that has not ended? */
+static inline bool directory_is_due(const struct directory *d)
+{
+	return d->told && d->at < d->g->ids;
+}
+
 /** directory_next() - the next difference to what was told: 1 with *event (UP or DOWN), or 0. */
 int directory_next(struct directory *d, struct famez_event *event);
 

@@ -45,11 +45,17 @@ struct kept {
 	bool lost;      /* the server is gone */
 };
 
-/* How long to poll before sleeping, from 0 to max_ns: halved when it was in vain. */
+/* How long to poll before sleeping, from 0 to max_ns: halved when it was in vain. And not at all in
+ * a flood; see spin() in messages.c. */
 struct spin {
 	int64_t max_ns;
 	int64_t now_ns;
-	unsigned skipped; /* waits without, while now_ns is 0 */
+	bool brief;           /* the last sleep was */
+	unsigned trial_in;    /* waits without, while now_ns is 0 */
+	unsigned trial_every; /* what that begins with */
+	unsigned probe_in;    /* waits until we see whether more would come */
+	unsigned probe_every; /* what that begins with */
+	bool flood;           /* a great many came, the last time that we let them */
 };
 
 struct post {
@@ -58,9 +64,11 @@ struct post {
 	bool hasty;     /* the timer fires more often, for want of a doorbell */
 	bool mail_turn; /* whose turn it was: the mail's, or the rest of the world's */
 	bool heard;     /* something was taken from behind famez_fd() */
+	bool waited;    /* for famez_fd(), perhaps: famez_next() said that there is nothing */
 	int64_t ticked_ns;
-	unsigned busy; /* calls since we looked at the clock */
-	struct spin spin;
+	unsigned busy;         /* calls since we looked at the clock */
+	struct spin spin;      /* for messages */
+	struct spin room_spin; /* for room */
 	struct kept kept;
 	uint64_t rings[FAMEZ_WIRE_VECTORS_MAX]; /* by vector: rung, and not yet told */
 	unsigned rung;                          /* how many of them are not 0 */

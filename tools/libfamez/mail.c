@@ -294,6 +294,7 @@ static struct mail_out *open_out(struct mail *m, uint32_t peer, uint32_t to)
 	famez_tx_open(&out->tx, m->base, &m->g, peer, m->id, m->generation, to);
 	out->entry = famez_entry_at(m->base, &m->g, peer);
 	out->limit = out->tx.bytes / 4 < UNPUBLISHED_MAX ? out->tx.bytes / 4 : UNPUBLISHED_MAX;
+	out->sent = out->tx.messages;
 	out->peer = (uint16_t)peer;
 	out->next = m->out_all;
 	m->out_all = out;
@@ -372,6 +373,15 @@ bool mail_has_room(struct mail *m, uint16_t peer, size_t bytes)
 	struct famez_tx *tx = &m->out[peer]->tx;
 
 	return famez_tx_room(tx, size_wanted(tx, bytes));
+}
+
+uint64_t mail_sent(struct mail *m, uint16_t peer)
+{
+	struct mail_out *out = m->out[peer];
+	uint64_t before = out->sent;
+
+	out->sent = out->tx.messages;
+	return out->sent - before;
 }
 
 bool mail_ask(struct mail *m, uint16_t peer, size_t bytes)
@@ -496,7 +506,7 @@ static bool is_welcome(struct mail *m, struct mail_in *in, const struct famez_se
 {
 	unsigned type = FAMEZ_KIND_TYPE(seen->kind);
 
-	if (seen->from != in->from) {
+	if (seen->from != in->from || !seen->from) { /* nobody's generation is 0 */
 		struct presence is = directory_look(&m->directory, in->rx.sender);
 
 		/* Last words of who has gone are welcome, until there is another. */
@@ -511,13 +521,27 @@ static bool is_welcome(struct mail *m, struct mail_in *in, const struct famez_se
 	       (type == FAMEZ_TYPE_GROUP && in->rx.sender == m->g.server_id);
 }
 
-/* Both are written from registers: to copy one from the other right behind the writes costs
- * more than all the rest. */
-static inline void hold(struct mail *m, struct famez_message *into, struct famez_message message)
+void mail_slow(struct mail *m)
 {
-	*into = message;
-	m->message = message;
-	m->holds = true;
+	unsigned taken = m->quick_given - m->quick_left;
+
+	m->quick_left = m->quick_given = 0;
+	if (!taken)
+		return;
+	m->reader.turn += taken;
+	m->since_collected += taken;
+	m->taken += taken;
+	m->quick->fresh = m->fresh = true;
+}
+
+static void mail_go_on(struct mail *m, struct mail_in *in)
+{
+	unsigned turn = FAMEZ_TURN_MESSAGES - m->reader.turn;
+	unsigned until_collected = COLLECT_EVERY - 1 - m->since_collected;
+
+	m->quick = in;
+	m->quick_at = in->rx.at + in->rx.size;
+	m->quick_left = m->quick_given = turn < until_collected ? turn : until_collected;
 }
 
 /* The next text of a v1 slot. */
@@ -540,16 +564,15 @@ SELDOM static bool fetch_text(struct mail *m, struct famez_message *into)
 			m->text_garbled = id;
 		if (got <= 0)
 			continue;
-		m->held = NULL;
-		hold(m, into,
-			(struct famez_message){
-				.from = (uint16_t)id,
-				.origin = (uint16_t)id,
-				.type = FAMEZ_MESSAGE_LINK,
-				.slot = 1,
-				.bytes = bytes,
-				.payload = m->text,
-			});
+		m->holds_text = true;
+		*into = m->message = (struct famez_message){
+			.from = (uint16_t)id,
+			.origin = (uint16_t)id,
+			.type = FAMEZ_MESSAGE_LINK,
+			.slot = 1,
+			.bytes = bytes,
+			.payload = m->text,
+		};
 		return true;
 	}
 	return false;
@@ -559,10 +582,18 @@ int mail_peek(struct mail *m, struct famez_message *into)
 {
 	bool collected = false;
 
-	if (m->holds) {
+	if (m->held) {
+		const struct famez_rx *rx = m->held;
+
+		mail_tell(into, rx, m->held_bytes, m->held_more,
+			rx->data + (rx->at & (rx->bytes - 1)) + sizeof(struct famez_record));
+		return 1;
+	}
+	if (m->holds_text) {
 		*into = m->message;
 		return 1;
 	}
+	mail_slow(m);
 	if (++m->since_collected >= COLLECT_EVERY) {
 		m->since_collected = 0;
 		(void)famez_inbox_collect(&m->reader);
@@ -589,20 +620,27 @@ int mail_peek(struct mail *m, struct famez_message *into)
 		in->fresh = m->fresh = true;
 		if (is_welcome(m, in, &seen)) {
 			m->held = rx;
-			hold(m, into,
-				(struct famez_message){
-					.from = (uint16_t)rx->sender,
-					.origin = seen.origin,
-					.group = (uint16_t)FAMEZ_KIND_GROUP(seen.kind),
-					.type = (uint8_t)FAMEZ_KIND_TYPE(seen.kind),
-					.bytes = seen.bytes,
-					.payload = seen.payload,
-				});
+			m->held_bytes = seen.bytes;
+			m->held_more =
+				seen.from | (uint64_t)seen.kind << 32 | (uint64_t)seen.origin << 48;
+			mail_tell(into, rx, seen.bytes, m->held_more, seen.payload);
+			mail_go_on(m, in);
+			m->taken++;
 			return 1;
 		}
 		famez_inbox_release(&m->reader, rx);
 	}
 	return m->texts_count && fetch_text(m, into);
+}
+
+uint64_t mail_taken(struct mail *m)
+{
+	uint64_t taken;
+
+	mail_slow(m);
+	taken = m->taken;
+	m->taken = 0;
+	return taken;
 }
 
 static int next_garbled(struct mail *m, struct famez_event *event)
@@ -639,8 +677,10 @@ int mail_event(struct mail *m, struct famez_event *event)
 	if (directory_next(&m->directory, event)) {
 		/* What is still in the lane of who was there before is not to be taken for
 		 * the words of who is there now. */
-		if (m->in[event->peer])
+		if (m->in[event->peer]) {
+			mail_slow(m);
 			m->in[event->peer]->from = 0;
+		}
 		return 1;
 	}
 	if (!mail_peek(m, &unused))
@@ -663,12 +703,19 @@ static bool is_room(struct mail *m)
 	return !famez_load_acquire(slot.text_bytes);
 }
 
+bool mail_may_tell(const struct mail *m)
+{
+	/* Who waits for room is told too if its peer has gone. */
+	return m->waiting || m->text_wants || m->text_garbled || directory_is_due(&m->directory);
+}
+
 bool mail_sleep(struct mail *m, bool events)
 {
 	bool stay;
 
+	mail_slow(m);
 	mail_flush_all(m);
-	if (m->texts_count || m->holds || (events && is_room(m)))
+	if (m->texts_count || m->held || m->holds_text || (events && is_room(m)))
 		return true;
 	stay = famez_inbox_sleep(&m->reader);
 	if (stay)
@@ -720,6 +767,7 @@ bool mail_rung(struct mail *m, uint16_t vector, uint64_t rings)
 	uint64_t changes = famez_load_acquire(&famez_header_at(m->base)->changes);
 	bool mail = changes != m->changes;
 
+	mail_slow(m);
 	m->changes = changes;
 	directory_again(&m->directory, mail);
 	if (m->g.features & FAMEZ_FEATURE_VECTOR_IS_SENDER) {
@@ -742,6 +790,7 @@ bool mail_rung(struct mail *m, uint16_t vector, uint64_t rings)
 
 void mail_tick(struct mail *m)
 {
+	mail_slow(m);
 	if (!mail_is_ours(m))
 		return;
 	say_who_we_are(m);

@@ -36,6 +36,7 @@ struct mail_out {
 	uint64_t broker_word;            /* of it, when it last took messages: presence, joins */
 	uint64_t peer_word;              /* the same: join, generation */
 	uint64_t limit;                  /* so much is published unasked */
+	uint64_t sent;                   /* messages, when mail_sent() was asked last */
 	uint16_t peer;
 	bool unflushed;
 	bool waits;     /* FAMEZ_EVENT_ROOM is wanted */
@@ -55,10 +56,18 @@ struct mail {
 	struct mail_out **out; /* by ID */
 	struct mail_in *in_all;
 	struct mail_out *out_all, *unflushed, *waiting;
-	struct mail_out *claim;       /* claimed and not yet committed */
-	bool holds;                   /* a message was peeked at, and not yet released */
-	struct famez_rx *held;        /* where it is; NULL: in `text` */
-	struct famez_message message; /* the same */
+	struct mail_out *claim; /* claimed and not yet committed */
+	/* What was peeked at, and not yet released: a lane's message, or a slot's text. */
+	struct famez_rx *held; /* NULL: no lane's */
+	uint32_t held_bytes;
+	uint64_t held_more; /* the second word of its head */
+	bool holds_text;
+	struct famez_message message; /* the text */
+	/* See mail_quick(). */
+	struct mail_in *quick; /* the lane whose turn it is */
+	uint64_t quick_at;     /* where its next record is: rx.at, once what is held was released */
+	unsigned quick_left;   /* messages that may be taken so; 0 wherever `quick` is NULL */
+	unsigned quick_given;  /* what quick_left began with */
 	char text[FAMEZ_SLOT_TEXT_BYTES];
 	uint64_t *texts;       /* bitmap: this ID's slot may hold text for us */
 	uint32_t texts_count;  /* bits set */
@@ -74,6 +83,7 @@ struct mail {
 	bool garbled;        /* some lane may have been garbled without being told of */
 	bool fresh;          /* as mail_in.fresh, where all senders ring one vector */
 	unsigned since_collected;
+	uint64_t taken;   /* messages, until mail_taken() is asked again */
 	uint64_t changes; /* the header's, when we last looked */
 	/** Ring a peer. Returns 0, or -ENOTCONN or -EINVAL where its bell is not known. */
 	int (*ring)(void *owner, uint16_t peer, uint16_t vector);
@@ -120,13 +130,10 @@ static inline bool mail_is_ours(const struct mail *m)
 }
 
 /** mail_has_batch() - is there a message that is not yet published? A skipped end of the ring, left
- * by a claim that came to nothing, is meant for nobody. */
+ * by a claim that came to nothing, is none. */
 static inline bool mail_has_batch(const struct mail_out *out)
 {
-	const struct famez_tx *tx = &out->tx;
-	uint64_t pad = tx->first & FAMEZ_RECORD_PAD ? (uint32_t)tx->first & ~FAMEZ_RECORD_PAD : 0;
-
-	return tx->at - tx->begun > pad;
+	return out->tx.batch != 0;
 }
 
 /** mail_ready() - the lane to a peer, if it is open and nobody has come or gone since it was last
@@ -148,26 +155,30 @@ static inline struct mail_out *mail_ready(struct mail *m, uint32_t peer)
 /** mail_wake() - ring the receiver, which sleeps. */
 void mail_wake(struct mail *m, struct mail_out *out);
 
-static inline void mail_publish(struct mail *m, struct mail_out *out)
+/* True: the receiver slept, and was rung. */
+static inline bool mail_publish(struct mail *m, struct mail_out *out)
 {
-	if (famez_tx_flush(&out->tx) &&
-		famez_nudge(m->base, &m->g, out->peer, m->id, &out->tx.rung))
-		mail_wake(m, out);
+	if (!famez_tx_flush(&out->tx) ||
+		!famez_nudge(m->base, &m->g, out->peer, m->id, &out->tx.rung))
+		return false;
+	mail_wake(m, out);
+	return true;
 }
 
-/** mail_commit() - what was claimed, at most as many bytes. */
-static inline void mail_commit(struct mail *m, struct mail_out *out, size_t bytes, uint16_t kind,
+/** mail_commit() - what was claimed, at most as many bytes. True: a bell was rung. */
+static inline bool mail_commit(struct mail *m, struct mail_out *out, size_t bytes, uint16_t kind,
 	uint16_t origin, bool more)
 {
 	m->claim = NULL;
 	famez_tx_commit(&out->tx, bytes, kind, origin);
-	if (!more || famez_tx_unpublished(&out->tx) >= out->limit) {
-		mail_publish(m, out);
-	} else if (!out->unflushed) {
+	if (!more || famez_tx_unpublished(&out->tx) >= out->limit)
+		return mail_publish(m, out);
+	if (out->tx.batch == 1 && !out->unflushed) {
 		out->unflushed = true;
 		out->next_unflushed = m->unflushed;
 		m->unflushed = out;
 	}
+	return false;
 }
 
 /** mail_flush() - as famez_flush(). */
@@ -177,6 +188,9 @@ void mail_flush_all(struct mail *m);
 bool mail_has_room(struct mail *m, uint16_t peer, size_t bytes);
 /** mail_ask() - have the receiver ring us when there is room. True: there is some. */
 bool mail_ask(struct mail *m, uint16_t peer, size_t bytes);
+/** mail_sent() - messages by this lane since that was asked last; it must have been claimed from.
+ */
+uint64_t mail_sent(struct mail *m, uint16_t peer);
 /** mail_want_room() - FAMEZ_EVENT_ROOM is to come. */
 void mail_want_room(struct mail *m, uint16_t peer, size_t bytes);
 /** mail_blocked() - be rung when somebody joins or leaves, or no longer. */
@@ -191,12 +205,135 @@ int mail_text(struct mail *m, uint16_t peer, uint16_t speaker, const void *text,
 /** mail_peek() - 1 with *into, or 0. */
 int mail_peek(struct mail *m, struct famez_message *into);
 
-static inline void mail_release(struct mail *m)
+/* A message of a lane. Field by field: to copy them right behind the writes costs more than all the
+ * rest. @more: the second word of its head. */
+static inline void mail_tell(struct famez_message *into, const struct famez_rx *rx, uint32_t bytes,
+	uint64_t more, const void *payload)
 {
-	if (m->held)
-		famez_inbox_release(&m->reader, m->held);
-	m->holds = false;
+	into->from = (uint16_t)rx->sender;
+	into->origin = (uint16_t)(more >> 48);
+	into->group = (uint16_t)FAMEZ_KIND_GROUP((uint16_t)(more >> 32));
+	into->type = (uint8_t)FAMEZ_KIND_TYPE(more >> 32);
+	into->slot = 0;
+	into->bytes = bytes;
+	into->payload = payload;
+}
+
+/**
+ * mail_quick() - mail_peek() in its usual case: one more of the lane whose turn it is, and from
+ * whom the last one was. False: nothing was done, mail_peek() knows why. What depends on the
+ * number of messages is made up for there. Where the next record is follows from this one's
+ * length, and there is nothing faster than that; so it is kept at hand.
+ */
+static inline bool mail_quick(struct mail *m, struct famez_message *into)
+{
+	struct mail_in *in = m->quick;
+	struct famez_rx *rx;
+	uint64_t word, more, at, in_ring, left, size;
+	const uint64_t *head;
+	uint32_t most, to, from;
+
+	if (m->held || !m->quick_left)
+		return false;
+	rx = &in->rx;
+	at = m->quick_at;
+	in_ring = at & (rx->bytes - 1);
+	left = rx->bytes - in_ring;
+	head = (const uint64_t *)(const void *)(rx->data + in_ring);
+	most = rx->most;
+	to = rx->to;
+	from = in->from;
+	word = famez_load_acquire(head); /* pairs with S1, as in famez_rx_peek() */
+	if (!famez_rx_is_ours(word, left, most, to))
+		return false;
+	more = famez_load_relaxed(head + 1);
+	if ((uint32_t)more != from || FAMEZ_KIND_TYPE(more >> 32) > FAMEZ_TYPE_LINK)
+		return false;
+	size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+	m->quick_at = at + size;
+	rx->size = size;
+	m->quick_left--;
+	m->held = rx;
+	m->held_bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
+	m->held_more = more;
+	mail_tell(into, rx, (uint32_t)word - (uint32_t)sizeof(struct famez_record), more, head + 2);
+	return true;
+}
+
+/** mail_holds_batch() - was mail_extend() called for what is held, and found more? */
+static inline bool mail_holds_batch(const struct mail *m)
+{
+	return m->held &&
+	       m->held->size != famez_round_up(m->held_bytes + sizeof(struct famez_record),
+					FAMEZ_RECORD_ALIGN);
+}
+
+/** mail_extend() - a lane's message is held; the next ones of that lane's turn, @most of them, with
+ * it. Not more than an eighth of the lane, since all are given back at once. Returns how many. */
+static inline unsigned mail_extend(struct mail *m, struct famez_message *into, unsigned most)
+{
+	struct famez_rx *rx = m->held;
+	const uint64_t bytes = rx->bytes, end = rx->at + bytes / 8;
+	const uint32_t largest = rx->most, to = rx->to, from = m->quick->from;
+	unsigned char *data = rx->data;
+	uint64_t at = m->quick_at;
+	unsigned count = 0;
+
+	most = most < m->quick_left ? most : m->quick_left;
+	while (count < most && (int64_t)(end - at) > 0) {
+		const uint64_t in_ring = at & (bytes - 1);
+		const uint64_t *head = (const uint64_t *)(const void *)(data + in_ring);
+		const uint64_t word = famez_load_acquire(head);
+		uint64_t more;
+
+		if (!famez_rx_is_ours(word, bytes - in_ring, largest, to))
+			break;
+		more = famez_load_relaxed(head + 1);
+		if ((uint32_t)more != from || FAMEZ_KIND_TYPE(more >> 32) > FAMEZ_TYPE_LINK)
+			break;
+		mail_tell(into + count, rx, (uint32_t)word - (uint32_t)sizeof(struct famez_record),
+			more, head + 2);
+		at += famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+		count++;
+	}
+	rx->size = at - rx->at;
+	m->quick_at = at;
+	m->quick_left -= count;
+	return count;
+}
+
+/** mail_taken() - messages since that was asked last. */
+uint64_t mail_taken(struct mail *m);
+
+/** mail_release_quick() - done with it, where nobody is to be told; as after most messages of
+ * mail_quick(). False: nothing was done. */
+static inline bool mail_release_quick(struct mail *m)
+{
+	struct famez_rx *rx = m->held;
+
+	if (!rx || !m->quick_left || !famez_rx_release_quick(rx))
+		return false;
 	m->held = NULL;
+	return true;
+}
+
+/** mail_slow() - no more of mail_quick(), until mail_peek() has found the lane whose turn it is. */
+void mail_slow(struct mail *m);
+
+/** mail_release() - done with it. True: a bell was rung. */
+static inline bool mail_release(struct mail *m)
+{
+	struct famez_rx *rx = m->held;
+	bool ring = rx && famez_rx_release(rx);
+
+	m->held = NULL;
+	m->holds_text = false;
+	/* It was garbled, and is set right: it goes on elsewhere. */
+	if (rx && __builtin_expect(rx->at != m->quick_at, 0))
+		mail_slow(m);
+	if (__builtin_expect(ring, 0))
+		m->reader.ring(&m->reader, rx->sender);
+	return ring;
 }
 
 /*
@@ -213,6 +350,8 @@ static inline void mail_awake(struct mail *m)
 	famez_inbox_awake(&m->reader);
 }
 
+/** mail_may_tell() - has mail_event() something, perhaps, that mail_sleep() does not see? */
+bool mail_may_tell(const struct mail *m);
 /** mail_event() - the next event: 1 with *event, or 0. */
 int mail_event(struct mail *m, struct famez_event *event);
 /** mail_rung() - our own vector was rung so often. True: it meant mail. */

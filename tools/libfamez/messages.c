@@ -33,9 +33,22 @@
 #define POLLS 16u
 
 #define SPIN_US 20
-/* Less is not worth it, and after so many waits without it is tried again. */
-#define SPIN_NS_MIN  1000
-#define SPIN_SKIPPED 32u
+/* Less is not worth it. */
+#define SPIN_NS_MIN 1000
+/* A sleep shorter than so many times what we poll at most was short; after such a one we try to
+ * poll for so many times; and if that is in vain, wait twice as often until the next, but so
+ * often at most. */
+#define BRIEF_TIMES 6
+#define TRIAL_TIMES 4
+#define TRIALS_MAX  1024u
+
+/* So many messages since the last wait are a batch; so many are a flood. */
+#define BATCH 8u
+#define FLOOD 64u
+/* How long we let them come, to see which it is; and every how many batches. */
+#define PROBE_NS  5000
+#define PROBE_MIN 8u
+#define PROBE_MAX 8192u
 
 /* How often we look whether a v1 slot was emptied: nobody rings for that. */
 #define SLOT_MS 5
@@ -282,14 +295,38 @@ static inline void after(struct famez *f)
 		look_up(f);
 }
 
+/* Has famez_next() nothing to tell of, and will a doorbell say so once it has? */
+SELDOM static bool is_quiet(struct famez *f)
+{
+	const struct post *p = f->post;
+
+	return !p->kept.behind && !p->kept.error && !p->kept.lost && !p->rung &&
+	       !mail_may_tell(p->mail) && !mail_sleep(p->mail, true);
+}
+
 /* The end of a call other than famez_next(), and than a famez_recv() that waited. Who waits for
- * the descriptor now must not miss what we took from behind it. */
+ * the descriptor now must not miss what we took from behind it; but only who was told by
+ * famez_next() that there is nothing may do so. */
 static inline void done(struct famez *f)
 {
+	struct post *p = f->post;
+
 	after(f);
-	if (f->post->heard)
-		come_back(f->post);
-	f->post->heard = false;
+	if (__builtin_expect(p->heard, 0) && p->waited && !is_quiet(f))
+		come_back(p);
+	p->heard = false;
+}
+
+SELDOM static void done_at_last(struct famez *f)
+{
+	done(f);
+}
+
+/* The same where, as for most messages, no bell was rung. */
+static inline void done_quietly(struct famez *f)
+{
+	if (__builtin_expect(++f->post->busy >= BUSY_MAX || f->post->heard, 0))
+		done_at_last(f);
 }
 
 /* ---- open and close ---------------------------------------------------------------------- */
@@ -329,6 +366,7 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 	if (sysconf(_SC_NPROCESSORS_ONLN) <= 1)
 		p->spin.max_ns = 0;
 	p->spin.now_ns = p->spin.max_ns;
+	p->room_spin = p->spin;
 	p->ticked_ns = now_ns(CLOCK_MONOTONIC_COARSE);
 	place = (struct mail_place){
 		.base = f->memory, .bytes = f->bytes, .id = f->id, .ring = on_ring, .owner = f};
@@ -394,7 +432,7 @@ int messages_next(struct famez *f, struct famez_event *event)
 	int got;
 
 	mail_awake(p->mail);
-	p->heard = false;
+	p->heard = p->waited = false;
 	got = kept_next(f, event);
 	if (got)
 		return got;
@@ -404,9 +442,11 @@ int messages_next(struct famez *f, struct famez_event *event)
 			return got;
 		if (!mail_sleep(p->mail, true)) {
 			p->mail->unheard = false; /* the server's word wakes us */
+			p->waited = true;
 			return 0;
 		}
 	}
+	p->waited = true;
 	come_back(p);
 	return 0;
 }
@@ -435,21 +475,71 @@ static bool has_come(const struct waited *w)
 	return w->into ? mail_peek(w->mail, w->into) : mail_has_room(w->mail, w->peer, w->bytes);
 }
 
-static bool spin(struct spin *s, const struct waited *w)
+/*
+ * Should we poll, who have met so many messages since we waited last? Who polls while messages
+ * stream is always right behind the other side, and takes from it, again and again, the very line
+ * of memory that it writes next: both are slower for it. So in a flood we sleep at once, and find a
+ * great many more. But who asks by the batch and waits for the answers wants us to poll. Only time
+ * tells which it is: now and then we let messages come for a while, and see whether more than a
+ * batch does.
+ */
+static bool is_flood(struct spin *s, uint64_t met)
 {
-	int64_t until, ns = s->now_ns;
+	int64_t until;
 
-	if (!s->max_ns)
+	if (!met && s->flood)
+		return true; /* what woke us was something else */
+	if (met >= FLOOD) {
+		s->probe_in = s->probe_every = PROBE_MIN;
+		s->flood = true;
+		return true;
+	}
+	s->flood = false;
+	if (met < BATCH || (s->probe_in && --s->probe_in))
 		return false;
-	if (!ns && ++s->skipped < SPIN_SKIPPED)
+	/* What has come by then is counted at the next wait. */
+	s->probe_every = s->probe_every < PROBE_MAX ? 2 * s->probe_every + PROBE_MIN : PROBE_MAX;
+	s->probe_in = s->probe_every;
+	until = now_ns(CLOCK_MONOTONIC) + PROBE_NS;
+	do {
+		for (unsigned i = 0; i < POLLS; i++)
+			relax();
+	} while (now_ns(CLOCK_MONOTONIC) < until);
+	return false;
+}
+
+/*
+ * Who polled in vain again and again has given up, and sleeps at once. But where both sides have
+ * done so, each waits only for the other one to wake, a little longer than it would have polled; so
+ * after a short sleep we try again, for longer.
+ */
+static int64_t spin_ns(struct spin *s)
+{
+	if (s->now_ns)
+		return s->now_ns;
+	if (!s->brief || (s->trial_in && --s->trial_in))
+		return 0;
+	s->trial_every = s->trial_every < TRIALS_MAX ? 2 * s->trial_every + 1 : TRIALS_MAX;
+	s->trial_in = s->trial_every;
+	return s->max_ns * TRIAL_TIMES;
+}
+
+/* Returns whether it has come. @met: messages since we waited last. */
+static bool spin(struct spin *s, const struct waited *w, uint64_t met)
+{
+	int64_t until, ns;
+
+	if (!s->max_ns || is_flood(s, met))
 		return false;
-	s->skipped = 0;
-	until = now_ns(CLOCK_MONOTONIC) + (ns ? ns : s->max_ns);
+	ns = spin_ns(s);
+	if (!ns)
+		return false;
+	until = now_ns(CLOCK_MONOTONIC) + ns;
 	do {
 		for (unsigned poll = 0; poll < POLLS; poll++) {
 			if (has_come(w)) {
-				ns = s->now_ns * 2;
-				s->now_ns = ns && ns < s->max_ns ? ns : s->max_ns;
+				s->now_ns = 2 * ns < s->max_ns ? 2 * ns : s->max_ns;
+				s->trial_in = s->trial_every = 0;
 				return true;
 			}
 			relax();
@@ -459,6 +549,15 @@ static bool spin(struct spin *s, const struct waited *w)
 	if (s->now_ns < SPIN_NS_MIN)
 		s->now_ns = 0;
 	return false;
+}
+
+/* hear(), and take note of how long that was. */
+SELDOM static void sleep_and_hear(struct famez *f, struct spin *s, int timeout_ms)
+{
+	int64_t begun = now_ns(CLOCK_MONOTONIC);
+
+	hear(f, timeout_ms);
+	s->brief = now_ns(CLOCK_MONOTONIC) - begun < s->max_ns * BRIEF_TIMES;
 }
 
 /* ---- sending ----------------------------------------------------------------------------- */
@@ -475,13 +574,14 @@ static int wait_for_room(
 	for (;;) {
 		mail_flush_all(m);
 		after(f);
-		if (!spin(&f->post->spin, &w) && !mail_ask(m, peer, bytes)) {
+		if (!spin(&f->post->room_spin, &w, mail_sent(m, peer)) &&
+			!mail_ask(m, peer, bytes)) {
 			ms = handle_remaining_ms(deadline);
 			if (ms == 0) {
 				err = -ETIMEDOUT;
 				break;
 			}
-			hear(f, ms);
+			sleep_and_hear(f, &f->post->room_spin, ms);
 		}
 		err = mail_claim(m, peer, bytes, room);
 		if (err != -EAGAIN)
@@ -548,7 +648,7 @@ static int transmit(struct famez *f, const struct famez_to *to, uint16_t kind, c
 	if (!err) {
 		if (bytes)
 			memcpy(room, payload, bytes);
-		mail_commit(m, m->claim, bytes, kind, to->spoof ? to->origin : f->id,
+		(void)mail_commit(m, m->claim, bytes, kind, to->spoof ? to->origin : f->id,
 			flags & FAMEZ_MORE);
 	}
 	if (err == -EOPNOTSUPP && FAMEZ_KIND_TYPE(kind) <= FAMEZ_TYPE_LINK && !(flags & FAMEZ_MORE))
@@ -560,19 +660,23 @@ static int transmit(struct famez *f, const struct famez_to *to, uint16_t kind, c
 int famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
 	unsigned flags, int timeout_ms)
 {
+	struct mail *m;
 	struct mail_out *out;
 	void *room;
 
 	if (!f->post || to->type > FAMEZ_MESSAGE_LINK || flags & ~FAMEZ_MORE)
 		return -EINVAL;
 	/* The usual case at once: this is what messages a second depend on. */
-	out = mail_ready(f->post->mail, to->peer);
+	m = f->post->mail;
+	out = mail_ready(m, to->peer);
 	if (out && famez_tx_claim(&out->tx, bytes, &room) == 0) {
 		if (bytes)
 			memcpy(room, payload, bytes);
-		mail_commit(f->post->mail, out, bytes, FAMEZ_KIND(to->type, 0),
-			to->spoof ? to->origin : f->id, flags & FAMEZ_MORE);
-		done(f);
+		if (mail_commit(m, out, bytes, FAMEZ_KIND(to->type, 0),
+			    to->spoof ? to->origin : m->id, flags & FAMEZ_MORE))
+			done(f);
+		else if (!mail_has_batch(out)) /* published: so much at once, or as asked for */
+			done_quietly(f);
 		return 0;
 	}
 	return transmit(f, to, FAMEZ_KIND(to->type, 0), payload, bytes, flags, timeout_ms);
@@ -597,8 +701,8 @@ int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsig
 	if (!m || !m->claim || to->peer != m->claim->peer || bytes > m->claim->tx.claimed ||
 		to->type > FAMEZ_MESSAGE_LINK || flags & ~FAMEZ_MORE)
 		return -EINVAL;
-	mail_commit(m, m->claim, bytes, FAMEZ_KIND(to->type, 0), to->spoof ? to->origin : f->id,
-		flags & FAMEZ_MORE);
+	(void)mail_commit(m, m->claim, bytes, FAMEZ_KIND(to->type, 0),
+		to->spoof ? to->origin : f->id, flags & FAMEZ_MORE);
 	done(f);
 	return 0;
 }
@@ -649,23 +753,60 @@ int famez_group_send(struct famez *f, uint16_t group, const void *payload, size_
 
 /* ---- receiving --------------------------------------------------------------------------- */
 
-int famez_peek(struct famez *f, struct famez_message *m)
+/* The calls that run for each message have their other cases elsewhere, and nothing to save for
+ * them on the stack. */
+
+SELDOM static int peek_slowly(struct famez *f, struct famez_message *m)
 {
 	if (!f->post)
 		return -EINVAL;
-	if (mail_peek(f->post->mail, m))
+	if (!mail_peek(f->post->mail, m)) {
+		look_up(f);
+		done(f);
+		return 0;
+	}
+	/* It comes by here at least once for so many messages. */
+	f->post->busy += FAMEZ_TURN_MESSAGES - 1;
+	done_quietly(f);
+	return 1;
+}
+
+int famez_peek(struct famez *f, struct famez_message *m)
+{
+	if (__builtin_expect(f->post && mail_quick(f->post->mail, m), 1))
 		return 1;
-	look_up(f);
-	done(f);
-	return 0;
+	return peek_slowly(f, m);
+}
+
+int famez_peek_batch(struct famez *f, struct famez_message *m, unsigned most)
+{
+	struct mail *mail = f->post ? f->post->mail : NULL;
+	int got;
+
+	if (!mail || !most)
+		return -EINVAL;
+	if (mail_holds_batch(mail))
+		return -EBUSY;
+	got = famez_peek(f, m);
+	if (got != 1 || !mail->held) /* a slot holds no more than one */
+		return got;
+	return 1 + (int)mail_extend(mail, m + 1, most - 1);
+}
+
+SELDOM static void release_slowly(struct famez *f)
+{
+	if (!f->post)
+		return;
+	if (mail_release(f->post->mail))
+		done(f);
+	else
+		done_quietly(f);
 }
 
 void famez_release(struct famez *f)
 {
-	if (!f->post)
-		return;
-	mail_release(f->post->mail);
-	done(f);
+	if (__builtin_expect(!f->post || f->post->heard || !mail_release_quick(f->post->mail), 0))
+		release_slowly(f);
 }
 
 /* Takes what was just peeked at. */
@@ -678,7 +819,10 @@ static int copy_out(struct famez *f, struct famez_message *m, void *into, size_t
 	if (m->bytes)
 		memcpy(into, m->payload, m->bytes);
 	m->payload = into;
-	mail_release(f->post->mail);
+	if (mail_release_quick(f->post->mail))
+		return 1;
+	f->post->busy += FAMEZ_TURN_MESSAGES - 1;
+	(void)mail_release(f->post->mail);
 	after(f);
 	return 1;
 }
@@ -694,12 +838,13 @@ static bool wait_for_message(
 	do {
 		mail_flush_all(w.mail);
 		after(f);
-		if (spin(&f->post->spin, &w))
+		if (spin(&f->post->spin, &w, mail_taken(w.mail)))
 			return true;
 		ms = handle_remaining_ms(deadline);
 		if (!mail_sleep(w.mail, false)) {
-			hear(f, ms);
+			sleep_and_hear(f, &f->post->spin, ms);
 			mail_awake(w.mail);
+			f->post->waited = false;
 		} else if (++off == CALLED_OFF_MAX && ms) {
 			/* If that leads to nothing again and again, somebody scribbles. */
 			off = 0;
@@ -711,13 +856,25 @@ static bool wait_for_message(
 	return false;
 }
 
+int famez_await(struct famez *f, struct famez_message *m, int timeout_ms)
+{
+	struct timespec deadline;
+	int got = famez_peek(f, m);
+
+	if (got || timeout_ms == 0)
+		return got;
+	if (timeout_ms > 0)
+		deadline_in(&deadline, timeout_ms);
+	return wait_for_message(f, m, timeout_ms > 0 ? &deadline : NULL);
+}
+
 int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size, int timeout_ms)
 {
 	struct timespec deadline;
 
 	if (!f->post)
 		return -EINVAL;
-	if (!mail_peek(f->post->mail, m)) {
+	if (!mail_quick(f->post->mail, m) && !mail_peek(f->post->mail, m)) {
 		look_up(f);
 		if (timeout_ms == 0) {
 			done(f);
