@@ -17,6 +17,7 @@ from systems import Failed, Server
 RAW = ["raw:spin", "raw:yield", "raw:event", "raw:batch", "raw:inband", "raw:hybrid"]
 SLOW = ["raw:bell", "raw:naive"]
 OURS = ["lane", "lane:event", "famez"]
+SINGLY = ["famez:peek", "famez:recv"]
 OTHERS = ["unix", "zeromq", "nng"]
 # One technique less, or another way of waiting.
 WORTH = ["lane", "lane:index", "lane:limit-each", "lane:consumed-each", "lane:bell", "lane:spin",
@@ -32,19 +33,21 @@ def each(systems):
 
 
 MEASURES = {
-    "100": (STREAM + ["-b", "100"], RAW + SLOW + OURS + ["famez:recv"]
+    "100": (STREAM + ["-b", "100"], RAW + SLOW + OURS + SINGLY
             + each(["lane", "lane:event", "famez"]) + OTHERS),
     "1024": (STREAM + ["-b", "1024"], RAW + OURS + OTHERS),
     "16384": (STREAM + ["-b", "16384"], RAW + OURS + OTHERS),
     "65536": (STREAM + ["-b", "65536"], RAW + OURS + OTHERS),
     "8-to-1": (["stream", "-s", "8", "-b", "100"],
-               RAW + ["lane", "lane:yield", "lane:event", "famez", "famez:recv", "zeromq"]),
-    "polling": (TRIP, ["raw:spin", "raw:inband", "raw:hybrid", "lane", "lane:spin", "famez"]),
+               RAW + ["lane", "lane:yield", "lane:event", "famez", *SINGLY, "zeromq"]),
+    "polling": (TRIP, ["raw:spin", "raw:inband", "raw:hybrid", "lane", "lane:spin", "famez",
+                       "famez:recv"]),
     "sleeping": (TRIP, ["eventfd", "raw:event", "lane:event", "famez:sleep"] + OTHERS),
     "server": (TRIP, ["famez:sleep", "famez:server"]),
     "fan": (["fan"], ["famez"]),
     "worth": (STREAM + ["-b", "100"], ["raw:batch"] + WORTH + each(WORTH)),
     "worth-trip": (TRIP, WORTH),
+    "alone": (["alone", "-b", "100"], ["raw:batch", "raw:inband", "lane", *OURS[2:], *SINGLY]),
 }
 
 FAN_MEMBERS = 1000
@@ -107,7 +110,7 @@ def run_all(bench, names, wanted, rounds):
                         run = {**bench.run(argv, system, server), **where, "system": system}
                     except Failed as why:
                         run = {**where, "system": system, "failed": str(why)}
-                        if "no stream of" in run["failed"] or "no trip of" in run["failed"]:
+                        if run["failed"].startswith("famez-bench-messages: no "):
                             missing.add(system)  # it was not built in
                             continue
                     print(f"{name} round {nth + 1}/{rounds} {system}"

@@ -122,22 +122,40 @@ def goals(runs):
         return [what, f"{sign} {goal}", *texts, verdict(measured[-1], goal, least)]
 
     best = runs.best_raw("100", rate)
-    yield row("100 B one way, batches", 0.8, True, "100", rate, best, "lane", "famez")
+    # Lanes alone: in streams those that sleep at once, as libfamez does in a flood.
+    yield row("100 B one way, batches", 0.8, True, "100", rate, best, "lane:event", "famez")
     yield row("100 B, flushed each", 0.55, True, "100", rate, best, "lane/each", "famez/each")
     for size, text in (("1024", "1 KiB"), ("16384", "16 KiB"), ("65536", "64 KiB")):
         yield row(f"{text} one way", 0.9, True, size, rate, runs.best_raw(size, rate),
-                  "lane", "famez")
+                  "lane:event", "famez")
     yield row("8 senders to 1, 100 B", 0.8, True, "8-to-1", rate, runs.best_raw("8-to-1", rate),
-              "lane", "famez")
+              "lane:event", "famez")
     yield row("round trip, polling", 1.1, False, "polling", p50,
               runs.best_raw("polling", p50, min), "lane", "famez")
     yield row("round trip, sleeping", 1.1, False, "sleeping", p50, BARE, "lane:event",
               "famez:sleep")
-    yield row("CPU a message of 100 B", 1.3, False, "100", cpu, best, "lane", "famez")
+    yield row("CPU a message of 100 B", 1.3, False, "100", cpu, best, "lane:event", "famez")
     server = runs.ratio("server", "famez:server", "famez:sleep", p50)
     yield ["server's answer, to a peer's", "<= 1.5", "-", server.text(), verdict(server, 1.5, False)]
     fan = figures.of(runs.of("fan"), fan_ratio)
     yield ["group of 1,000: a member", "<= 2", "-", fan.text(), verdict(fan, 2, False)]
+
+
+def alone_table(runs):
+    some = runs.of("alone")
+    if not some:
+        return
+    base = "raw:batch"
+    both = lambda run: run["put_ns"] + run["take_ns"]
+    yield "### A message of 100 B without the other side"
+    yield ""
+    yield from figures.table(
+        ["system", "put, ns", "take, ns", "both, ns", "both to the raw ring"],
+        [[s, figures.of(runs.of("alone", s), lambda run: run["put_ns"]).text(1, 1),
+          figures.of(runs.of("alone", s), lambda run: run["take_ns"]).text(1, 1),
+          figures.of(runs.of("alone", s), both).text(1, 1),
+          runs.ratio("alone", s, base, both).text()] for s in runs.systems("alone")])
+    yield ""
 
 
 def fan_table(runs):
@@ -168,6 +186,7 @@ def tables(every_run):
             yield ""
             yield from figures.table(head, list(make(runs, name)))
             yield ""
+    yield from alone_table(runs)
     yield from fan_table(runs)
 
 

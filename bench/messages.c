@@ -59,6 +59,15 @@ static const struct system *system_named(const char *name)
 	return NULL;
 }
 
+/* Does it take ALONE_MESSAGES that nobody reads yet? The others would wait for their reader. */
+static bool can_be_alone(const struct system *s, const struct run *r)
+{
+	for (const struct system *const *other = messages_others; *other; other++)
+		if (*other == s)
+			return false;
+	return s->alone && r->bytes <= ALONE_BYTES_MAX;
+}
+
 static void pin(int cpu)
 {
 	cpu_set_t set;
@@ -129,8 +138,8 @@ static void *open_end(void *opening)
 static int alone(struct run *r, const struct system *s)
 {
 	struct opening to = {r, s, 0, NULL}, from = {r, s, 1, NULL};
-	struct itimerval time = {
-		.it_value = {r->milliseconds / 1000, r->milliseconds % 1000 * 1000}};
+	const long ms = r->milliseconds;
+	const struct itimerval time = {.it_value = {ms / 1000, ms % 1000 * 1000}};
 	pthread_t thread;
 	uint64_t messages;
 	int err = s->prepare ? s->prepare(r) : 0;
@@ -384,7 +393,7 @@ int main(int argc, char **argv)
 		s = system_named(argv[2]);
 		if (!s ||
 			(trips         ? !s->ask
-				: solo ? !s->alone
+				: solo ? !can_be_alone(s, &r)
 				       : !s->send) ||
 			((trips || solo) && r.senders != 1)) {
 			(void)fprintf(

@@ -34,7 +34,8 @@
 #define SENDER_SHIFT      48
 
 /* Messages that are put before all of them are taken, where one thread does both. */
-#define ALONE_MESSAGES 1024u
+#define ALONE_MESSAGES  1024u
+#define ALONE_BYTES_MAX 512u
 
 /* Latencies: so many steps an octave, so the median is good to 0.3 %. */
 #define STEPS   256u
@@ -44,6 +45,7 @@
 struct stage {
 	_Alignas(64) uint32_t ready;
 	_Alignas(64) uint32_t go;
+	uint64_t put_ns, take_ns; /* alone: the best ALONE_MESSAGES */
 	_Alignas(64)
 		uint32_t stop; /* senders read it for each message, nobody writes it until then */
 	struct result {
@@ -51,7 +53,6 @@ struct stage {
 		uint64_t begun_ns, ended_ns;
 		uint64_t cpu_ns;
 	} results[PEERS_MAX];
-	uint64_t put_ns, take_ns; /* alone: the best ALONE_MESSAGES */
 	uint32_t latencies[OCTAVES * STEPS];
 };
 

@@ -29,9 +29,11 @@
 #define OWN_DESCRIPTORS    (16u + REFUSALS_MAX)
 #define WORKER_DESCRIPTORS 4u
 
-/* What was there before us or comes with the threads, nearly all of it libstdc++'s, which
- * Debian's jemalloc brings along and which sets memory by for exceptions. */
+/* What was there before us, nearly all of it libstdc++'s, which Debian's jemalloc brings along
+ * and which sets memory by for exceptions; and what comes with a thread: the C library's table
+ * of where its thread-local variables are. */
 #define LIBRARIES_BYTES (UINT64_C(96) << 10)
+#define THREAD_BYTES    448u
 
 static uint64_t power_of_two(uint64_t at_least)
 {
@@ -78,7 +80,7 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 		b->tables_bytes += table(places, sizeof(struct mailbox_member));
 	if (layout != LAYOUT_PLAIN && !o->silent)
 		b->mail_bytes = mail_bytes(places, b->shards, o->vectors >= places);
-	b->base_bytes = LIBRARIES_BYTES + log_bytes(b->workers + 1u) +
+	b->base_bytes = LIBRARIES_BYTES + workers * THREAD_BYTES + log_bytes(b->workers + 1u) +
 			table(workers, sizeof(struct worker)) + workers * worker_base_bytes() +
 			table(workers, sizeof(uint32_t)) + table(workers, sizeof(uint64_t)) +
 			table(workers, sizeof(struct report_mail));
@@ -100,11 +102,12 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 		.own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (uint64_t)workers,
 	};
 	b->descriptors = b->sockets + b->eventfds + b->own;
-	b->ring_bytes = workers *
-			(power_of_two(worker_submissions(b->ids_max, workers)) *
-					sizeof(struct io_uring_sqe) +
-				power_of_two(worker_completions(b->ids_max, o->vectors, workers)) *
-					sizeof(struct io_uring_cqe));
+	b->ring_bytes =
+		workers *
+		(power_of_two(worker_submissions(b->ids_max, b->shards)) *
+				sizeof(struct io_uring_sqe) +
+			power_of_two(worker_completions(b->ids_max, o->vectors, b->shards)) *
+				sizeof(struct io_uring_cqe));
 	/* What is laid out is settled later, and won't take more. */
 	sum_up(b, o, o->layout == WANT_PLAIN ? LAYOUT_PLAIN : LAYOUT_LANES);
 }

@@ -65,6 +65,7 @@ static const struct {
 
 static struct log_config config = {.level = LOG_LEVEL_NOTICE};
 static int file = STDERR_FILENO;
+static bool cut_short; /* `file` ends with half of a line: the disk was full */
 
 static pthread_t logger;
 static bool started;
@@ -173,20 +174,34 @@ size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum lo
 	return put(line, at, bytes, json ? "}\n" : "\n");
 }
 
+/* A log that can't be written is no reason to stop. */
+static void lose_line(void)
+{
+	atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
 static void write_out(const char *text, size_t bytes)
 {
-	while (bytes) {
-		int n = sys_write(file, text, bytes);
+	size_t left = bytes;
+
+	/* What comes behind half of a line would be lost with it. */
+	if (cut_short && sys_write(file, "\n", 1) != 1) {
+		lose_line();
+		return;
+	}
+	cut_short = false;
+	while (left) {
+		int n = sys_write(file, text, left);
 
 		if (n == -EINTR)
 			continue;
 		if (n <= 0) {
-			/* A log that can't be written is no reason to stop. */
-			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+			lose_line();
+			cut_short = left < bytes;
 			return;
 		}
 		text += n;
-		bytes -= (size_t)n;
+		left -= (size_t)n;
 	}
 }
 
@@ -219,7 +234,7 @@ static void emit(enum log_event event, const struct log_field *fields)
 		return;
 	}
 	if (!put_pieces(&source->queue, line, bytes)) {
-		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+		lose_line();
 		return;
 	}
 	wakeup_ring(&wake);
@@ -332,7 +347,16 @@ static void reopen_now(void)
 	if (file != STDERR_FILENO && file != fd)
 		(void)close(file);
 	file = fd;
+	cut_short = false;
 	log_event(reopened, LOG_TEXT("file", config.file ? config.file : "stderr"));
+}
+
+/* Before each line: one that was queued after log_reopen() is for the new file, and who sees it
+ * sees `reopening`. What was queued before may be in either. */
+static void reopen_if_asked(void)
+{
+	if (atomic_exchange(&reopening, false))
+		reopen_now();
 }
 
 static void append(struct log_source *s, const struct log_piece *piece)
@@ -342,17 +366,22 @@ static void append(struct log_source *s, const struct log_piece *piece)
 	s->line_bytes += piece->bytes;
 	if (piece->more)
 		return;
+	reopen_if_asked();
 	write_out(s->line, s->line_bytes);
 	s->line_bytes = 0;
 }
 
+/* All that was queued when it began; a thread that goes on logging does not keep the others'
+ * lines waiting. */
 static bool write_queued(void)
 {
 	struct log_piece piece;
 	bool any = false;
 
 	for (unsigned i = 0; i < sources_count; i++) {
-		while (log_piece_queue_take(&sources[i].queue, &piece)) {
+		for (unsigned n = 0;
+			n < LOG_QUEUE_PIECES && log_piece_queue_take(&sources[i].queue, &piece);
+			n++) {
 			append(&sources[i], &piece);
 			any = true;
 		}
@@ -360,24 +389,31 @@ static bool write_queued(void)
 	return any;
 }
 
+static void print_what_was_asked_for(void)
+{
+	void (*print)(void *) = asked_print;
+	void *argument = asked_argument;
+
+	/* From here on the next one may be asked for. */
+	atomic_store_explicit(&asked, false, memory_order_release);
+	print(argument);
+}
+
 static void *run(void *unused)
 {
 	(void)unused;
 	for (;;) {
+		/* In this order: what was wanted before it, a new file or a line, is seen too. */
 		bool stop = atomic_load(&stopping);
+		bool print = atomic_load_explicit(&asked, memory_order_acquire);
+		bool any;
 		uint64_t rings;
 
-		if (atomic_exchange(&reopening, false))
-			reopen_now();
-		if (atomic_load_explicit(&asked, memory_order_acquire)) {
-			void (*print)(void *) = asked_print;
-			void *argument = asked_argument;
-
-			/* From here on the next one may be asked for. */
-			atomic_store_explicit(&asked, false, memory_order_release);
-			print(argument);
-		}
-		if (write_queued())
+		reopen_if_asked();
+		any = write_queued();
+		if (print)
+			print_what_was_asked_for();
+		if (any || print)
 			continue;
 		if (stop)
 			return NULL;

@@ -108,7 +108,10 @@ void log_thread(unsigned nth);
  */
 bool log_stop(void);
 
-/** log_reopen() - have the logger open its file anew (the old one was rotated). */
+/**
+ * log_reopen() - have the logger open its file anew (the old one was rotated). What is logged
+ * afterwards is in the new one; what still waits may be in either.
+ */
 void log_reopen(void);
 
 /** log_dropped() - lines lost to full queues so far. Any thread. */
@@ -131,7 +134,7 @@ void log_settle(void);
 
 /**
  * log_ask() - have the logger call @print, which may call log_fields() as often as it
- * likes and be held up. Not again before it was called.
+ * likes and be held up, when what was logged before is written. Not again before it was called.
  */
 void log_ask(void (*print)(void *), void *argument);
 

@@ -109,17 +109,15 @@ uint64_t mail_bytes(uint32_t ids, uint16_t shards, bool slots)
 	return bytes;
 }
 
-uint32_t mail_rings(uint32_t ids, uint16_t workers)
+uint32_t mail_rings(uint32_t ids, uint16_t shards)
 {
-	uint32_t shards = workers < FAMEZ_SHARDS_MAX ? workers : FAMEZ_SHARDS_MAX;
-
-	return (ids + shards - 1) / shards;
+	return shards ? (ids + shards - 1) / shards : 0;
 }
 
-uint32_t mail_operations(uint32_t ids, uint16_t workers)
+uint32_t mail_operations(uint32_t ids, uint16_t shards)
 {
 	/* Rings of its peers, and at the slot's owner those of all; two timeouts. */
-	return mail_rings(ids, workers) + ids + 2;
+	return shards ? mail_rings(ids, shards) + ids + 2 : 0;
 }
 
 void mail_link(struct mail *m, uint16_t to, const struct mail_link *link)

@@ -202,20 +202,23 @@ void mail_joined(struct worker *w, uint32_t id, uint64_t said)
 	p->early = false;
 }
 
-void mail_left(struct worker *w, uint32_t id, uint64_t said)
+unsigned mail_left(struct worker *w, uint32_t id, uint64_t said)
 {
 	struct mail *m = &w->mail;
 	struct mail_peer *p = mail_peer_of(m, id);
+	unsigned blocks;
 
 	if (m->slots)
 		slots_left(m, id);
 	if (!p)
-		return;
+		return 0;
+	blocks = p->groups ? (unsigned)__builtin_popcountll(p->blocks) : 0;
 	p->present = false;
 	p->gone = p->generation;
 	p->said = said;
 	p->greeting = 0;
 	forget(m, p);
+	return blocks;
 }
 
 /* ---- what we say ------------------------------------------------------------------------ */

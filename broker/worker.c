@@ -21,7 +21,8 @@
 #include "refusal.h"
 #include "sys.h"
 
-/* Messages taken in one turn; a device that comes counts for 16. */
+/* Messages taken in one turn; a device that comes counts for 16, and who leaves for up to 16
+ * more, if it was in groups all over. */
 #define MESSAGES_COST 256u
 
 /* How long a peer waits that the kernel was short of something for: doubled while it
@@ -195,7 +196,7 @@ static void take_messages(struct worker *w)
 			if (m.kind == MESSAGE_JOINED)
 				mail_joined(w, m.id, m.said);
 			else
-				mail_left(w, m.id, m.said);
+				cost += mail_left(w, m.id, m.said) / 4;
 			changed = true;
 			break;
 		case MESSAGE_REWIND:
@@ -299,24 +300,24 @@ static int turn(struct worker *w)
 	return err ? err : settle_chains(w);
 }
 
-uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t workers)
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t shards)
 {
 	return 2 * (uint64_t)ids_max + vectors + 2 * (uint64_t)WORKER_SENDS + 3 +
-	       mail_operations(ids_max, workers);
+	       mail_operations(ids_max, shards);
 }
 
-unsigned worker_submissions(uint32_t ids_max, uint16_t workers)
+unsigned worker_submissions(uint32_t ids_max, uint16_t shards)
 {
 	/* Twice the sends: a turn's other submissions find a place, too. And the doorbells of a
 	 * message to everybody leave at once. */
-	return 2 * WORKER_SENDS + mail_rings(ids_max, workers);
+	return 2 * WORKER_SENDS + mail_rings(ids_max, shards);
 }
 
 static int prepare(struct worker *w)
 {
 	const struct worker_shared *shared = w->shared;
-	uint64_t completions =
-		worker_completions(shared->ids_max, shared->vectors, shared->workers);
+	uint16_t shards = shared->mail->shards;
+	uint64_t completions = worker_completions(shared->ids_max, shared->vectors, shards);
 	int err;
 
 	if (w->cpu >= 0) {
@@ -337,7 +338,7 @@ static int prepare(struct worker *w)
 	err = roster_init(&w->roster, shared->ids_max);
 	if (err)
 		goto undo_sends;
-	err = ring_init(&w->ring, worker_submissions(shared->ids_max, shared->workers),
+	err = ring_init(&w->ring, worker_submissions(shared->ids_max, shards),
 		completions < UINT32_MAX ? (unsigned)completions : UINT32_MAX);
 	if (err)
 		goto undo_roster;

@@ -181,14 +181,14 @@ struct worker {
 /**
  * worker_completions() - operations of one worker that may complete before it looks: two a
  * peer, each once; the server's vectors; the sends of a turn, and as many cancels; a
- * wake-up and two timeouts; and what its share of the mail has there. (A poll for every message
- * read, peer.c, may go beyond: what does not fit the kernel keeps; io_uring_setup(2),
- * IORING_FEAT_NODROP.)
+ * wake-up and two timeouts; and what its share of the mail has there, where @shards workers
+ * have one (0: there is none). (A poll for every message read, peer.c, may go beyond: what does
+ * not fit the kernel keeps; io_uring_setup(2), IORING_FEAT_NODROP.)
  */
-uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t workers);
+uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t shards);
 
 /** worker_submissions() - that enter the kernel at once. */
-unsigned worker_submissions(uint32_t ids_max, uint16_t workers);
+unsigned worker_submissions(uint32_t ids_max, uint16_t shards);
 
 /**
  * worker_base_bytes(), worker_table_bytes() - what one takes at start, for the budget: however

@@ -160,9 +160,9 @@ int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector);
  * Nothing in that memory is trusted: whoever has it mapped can garble what we read, and
  * nothing else. A lane that was garbled is set right and told of (FAMEZ_EVENT_GARBLED).
  *
- * To wait, call famez_next() until it returns 0 (again after each famez_recv()); then, and not
- * before, famez_fd() becomes readable when there is something. Somebody who scribbles on our
- * part of the memory can delay that by at most two seconds.
+ * To wait, call famez_next() until it returns 0 (again after each famez_recv() or famez_await());
+ * then, and not before, famez_fd() becomes readable when there is something. Somebody who scribbles
+ * on our part of the memory can delay that by at most two seconds.
  *
  * Mail rings the vector that is the sender's ID where everybody has that many, else vector 0.
  * A ring of such a vector is no FAMEZ_EVENT_DOORBELL if by the time that it is taken something
@@ -186,7 +186,7 @@ struct famez_mailbox {
  * famez_mailbox_open() - take part in messages, after JOINED. Once for a handle.
  * Returns 0, -ENOTCONN (not joined), -EALREADY, -EINVAL (a name that would not do),
  * -EOPNOTSUPP (no message layer here: QEMU's server, FAME-Z's, or ours with --layout plain),
- * -EPROTO (its header makes no sense), -ENOMEM, -errno of timerfd_create(2).
+ * -EPROTO (its header makes no sense), -ENOMEM, -errno of timerfd_create(2) or eventfd(2).
  */
 int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how);
 
@@ -263,8 +263,9 @@ int famez_commit(struct famez *f, const struct famez_to *to, size_t bytes, unsig
 /**
  * famez_flush() - publish what was sent with FAMEZ_MORE to this peer, and wake it if it sleeps.
  * Happens by itself once a quarter of a lane, or 64 KiB, is waiting, and before
- * famez_next() returns 0, or famez_send() or famez_recv() waits. Returns 0, -ENOTCONN (nobody has
- * that ID now; whether it is still the same one is not looked at), or -EINVAL (no mailbox).
+ * famez_next() returns 0, or famez_send(), famez_recv() or famez_await() waits. Returns 0,
+ * -ENOTCONN (nobody has that ID now; whether it is still the same one is not looked at), or -EINVAL
+ * (no mailbox).
  */
 int famez_flush(struct famez *f, uint16_t peer);
 
@@ -285,8 +286,8 @@ int famez_await(struct famez *f, struct famez_message *m, int timeout_ms);
 
 /**
  * famez_peek_batch() - famez_peek() of up to @most messages at once, all from one sender and in
- * their order, into @m; fewer where it has no more, or others wait for their turn. One
- * famez_release() is for all of them. Begins with what was peeked at and not yet released. Returns
+ * their order, into @m. It may be fewer though there are more: an eighth of the lane at most, and
+ * others have their turn. One famez_release() is for all of them. Begins with what was peeked at and not yet released. Returns
  * how many; 0; -EINVAL (no mailbox, or @most is 0); -EBUSY: the last batch was not released yet.
  */
 int famez_peek_batch(struct famez *f, struct famez_message *m, unsigned most);
@@ -299,7 +300,7 @@ void famez_release(struct famez *f);
  * @timeout_ms: 0 not at all, negative for ever. Membership goes on meanwhile; what it has to
  * tell, the server's end too, is kept for famez_next(), and does not end the wait.
  * Returns 1 with *m and m->payload = @into; 0 (nothing in time); -EMSGSIZE: m->bytes says how
- * many it would take, the message stays; -EINVAL (no mailbox).
+ * many it would take, the message stays; -EINVAL (no mailbox); -EBUSY: a batch is held.
  */
 int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size, int timeout_ms);
 

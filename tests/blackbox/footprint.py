@@ -59,6 +59,10 @@ def test_check_foretells_what_is_allocated_and_little_more():
         agrees(peers, vectors, workers, *kind)
 
 
+def test_check_foretells_it_for_as_many_workers_as_there_may_be():
+    agrees(1, 1, 256)
+
+
 def test_check_foretells_it_for_every_layout():
     for layout, kind in itertools.product(("slots", "plain", "lanes"), KINDS):
         agrees(100, 4, 2, "--layout", layout, *kind)

@@ -107,7 +107,8 @@ def a_dead_end(error, first):
             member.until_exactly(ids | {SERVER})
         full_mesh(alive, extra={SERVER})
         if dropped:
-            broker.wait_event("leave" if broker.events("leave") else "drop")
+            broker.until("a line that says who went",
+                         lambda: broker.events("leave") or broker.events("drop"))
     return dropped
 
 

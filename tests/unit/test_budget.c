@@ -9,6 +9,7 @@
 
 #include "budget.h"
 #include "roster.h"
+#include "worker.h"
 
 static struct options options_of(const char *a, const char *b, const char *c, const char *d)
 {
@@ -159,6 +160,19 @@ static void what_grows_with_the_workers_is_counted(void **state)
 	assert_true(eight.memory > one.memory);
 	assert_true(eight.base_bytes > one.base_bytes);
 	assert_true(eight.tables_bytes > one.tables_bytes);
+}
+
+static void a_worker_that_has_the_inbox_alone_has_room_for_everybody_s_doorbell(void **state)
+{
+	/* With one vector one worker only can be reached, however many there are. */
+	struct options o = options_of("-n", "1", NULL, NULL);
+	struct budget b;
+
+	(void)state;
+	budget_of(&b, &o, 1000, 8);
+	assert_int_equal(b.shards, 1);
+	assert_true(b.ring_bytes / 8 >= (1000 + 2 * WORKER_SENDS) * sizeof(struct io_uring_sqe) +
+						UINT64_C(4000) * sizeof(struct io_uring_cqe));
 }
 
 static void set_limit(rlim_t soft, rlim_t hard)
@@ -465,6 +479,7 @@ int main(int argc, char **argv)
 		T(who_holds_whom_takes_a_bit_a_pair_and_the_allocators_rounding),
 		T(where_nothing_is_laid_out_no_memory_is_set_by_for_it),
 		T(what_grows_with_the_workers_is_counted),
+		T(a_worker_that_has_the_inbox_alone_has_room_for_everybody_s_doorbell),
 		T(the_soft_limit_is_raised_to_what_is_needed),
 		T(the_soft_limit_is_raised_to_the_hard_one_for_what_is_in_flight),
 		T(peers_asked_for_that_do_not_fit_are_refused_with_the_number),

@@ -80,6 +80,72 @@ static void a_stream_of_all_sizes_goes_round_and_round(void **state)
 	assert_int_equal(rx.garbled + tx.garbled, 0);
 }
 
+/* What becomes of a claim, counted out: 0 with *at, where it lies. @left, @room: bytes to the
+ * ring's end, and to what is unread. */
+static int reckon(uint64_t bytes, uint64_t left, uint64_t room, uint64_t *at)
+{
+	uint64_t size = (bytes + 16 + 7) / 8 * 8, pad = 0;
+
+	if (bytes > PAYLOAD_MAX)
+		return -EMSGSIZE;
+	if (size > left)
+		pad = left;
+	if (room < pad + size + 8)
+		return -EAGAIN;
+	*at = pad;
+	return 0;
+}
+
+/* The sender's end at this place, with so much unread before it. What it knows of the room is true,
+ * or an older truth. */
+static void stand_at(uint64_t place, uint64_t unread, bool knows)
+{
+	uint64_t at = 5 * (uint64_t)LANE + place;
+
+	lane()->produced = at;
+	lane()->consumed = at - unread;
+	tx.at = tx.begun = tx.clear = at;
+	tx.limit = knows ? at - unread + LANE : at;
+}
+
+/* Claims that are found good without a look come between the others: after each small message
+ * there is a claim of every size near which something ends. */
+static void a_claim_gets_room_exactly_where_there_is_some(void **state)
+{
+	(void)state;
+	for (uint64_t place = 0; place < LANE; place += 8)
+		for (uint64_t unread = 0; unread <= LANE - 8; unread += 8) {
+			const uint64_t ends[] = {LANE - place, LANE - unread, LANE / 2,
+				LANE - place + LANE - unread, 0};
+			uint64_t at = 0;
+			void *payload;
+
+			for (unsigned i = 0; i < UNIT_COUNT(ends) * 7; i++) {
+				/* Its record ends there, or up to three words before or behind. */
+				uint64_t bytes = ends[i / 7] - 16 + (uint64_t)i % 7 * 8 - 24, left,
+					 room;
+				int err, want;
+
+				stand_at(place, unread, i % 2);
+				err = famez_tx_claim(&tx, 0, &payload);
+				assert_int_equal(err, reckon(0, LANE - place, LANE - unread, &at));
+				if (err)
+					continue;
+				assert_ptr_equal(payload, data() + (place + at) % LANE + 16);
+				famez_tx_commit(&tx, 0, 0, 0);
+				at += 16;
+				left = LANE - (place + at) % LANE;
+				room = LANE - unread - at;
+				want = reckon(bytes - i % 3, left, room, &at);
+				err = famez_tx_claim(&tx, bytes - i % 3, &payload);
+				assert_int_equal(err, want);
+				if (!err)
+					assert_ptr_equal(
+						payload, data() + (LANE - left + at) % LANE + 16);
+			}
+		}
+}
+
 static void what_is_larger_than_half_a_lane_is_refused(void **state)
 {
 	void *payload = &payload;
@@ -348,6 +414,7 @@ int main(int argc, char **argv)
 		T(a_batch_is_seen_as_a_whole_once_it_is_flushed),
 		T(every_size_fits_at_every_place),
 		T(a_stream_of_all_sizes_goes_round_and_round),
+		T(a_claim_gets_room_exactly_where_there_is_some),
 		T(what_is_larger_than_half_a_lane_is_refused),
 		T(less_may_be_committed_than_was_claimed),
 		T(a_claim_that_is_not_committed_is_forgotten),

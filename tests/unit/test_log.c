@@ -5,6 +5,8 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "log.h"
 
@@ -314,6 +316,110 @@ static void a_log_that_was_rotated_is_opened_anew(void **state)
 	assert_int_equal(lines_with("event=stop"), 1);
 }
 
+/* The log is a pipe, which somebody reads who comes later. */
+static void make_pipe(void)
+{
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0600), 0);
+}
+
+/* What is in it now, as a text. */
+static void read_pipe(int fd, char *text, size_t room)
+{
+	ssize_t bytes;
+
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	bytes = read(fd, text, room - 1);
+	assert_true(bytes > 0);
+	text[bytes] = '\0';
+}
+
+static void what_is_logged_after_a_rotation_is_in_the_new_file_though_lines_wait(void **state)
+{
+	int pipe, room, waiting = 0;
+	char text[65536];
+
+	(void)state;
+	make_pipe();
+	pipe = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(pipe >= 0);
+	room = fcntl(pipe, F_SETPIPE_SZ, 4096);
+	assert_in_range(room, 1, LOG_QUEUE_PIECES * LOG_PIECE_BYTES / 4);
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(1), 0);
+	log_thread(0);
+	for (int bytes = 0; bytes < 2 * room; bytes += 40)
+		log_event(stop, LOG_TEXT("t", "early"));
+	/* The logger has begun with them, and there is no room for the rest. */
+	while (waiting < room - LOG_LINE_BYTES)
+		assert_int_equal(ioctl(pipe, FIONREAD, &waiting), 0);
+	assert_int_equal(unlink(path), 0);
+	log_reopen();
+	log_event(stop, LOG_TEXT("t", "late"));
+	read_pipe(pipe, text, sizeof(text));
+	log_stop();
+	assert_int_equal(lines_with("t=late"), 1);
+	assert_int_equal(log_dropped(), 0);
+	close(pipe);
+}
+
+static void print_the_report(void *argument)
+{
+	(void)argument;
+	log_event(report_end, LOG_NUMBER("peers", 1));
+}
+
+static void what_was_logged_before_a_report_was_asked_for_stands_before_it(void **state)
+{
+	char text[4096], *line, *report;
+	int pipe;
+
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(1), 0);
+	log_thread(0);
+	/* The logger waits until somebody opens the other end. */
+	make_pipe();
+	log_reopen();
+	log_event(stop, LOG_NUMBER("n", 1));
+	log_ask(print_the_report, NULL);
+	pipe = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(pipe >= 0);
+	log_stop();
+	read_pipe(pipe, text, sizeof(text));
+	line = strstr(text, "event=stop");
+	report = strstr(text, "event=report-end");
+	assert_non_null(line);
+	assert_non_null(report);
+	assert_true(line < report);
+	close(pipe);
+}
+
+static void limit_files(rlim_t bytes)
+{
+	const struct rlimit limit = {bytes, RLIM_INFINITY};
+
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void a_line_that_a_full_disk_cut_short_spoils_no_other(void **state)
+{
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	limit_files(70); /* one, and the beginning of another */
+	log_event(stop, LOG_NUMBER("n", 1));
+	log_event(stop, LOG_NUMBER("n", 2));
+	log_event(stop, LOG_NUMBER("n", 3));
+	assert_int_equal(log_dropped(), 2);
+	limit_files(RLIM_INFINITY);
+	log_event(stop, LOG_NUMBER("n", 4));
+	log_event(stop, LOG_NUMBER("n", 5));
+	assert_int_equal(lines_with("Z notice event=stop n="), 3);
+	/* The half one has a line of its own; and there is nothing behind the last. */
+	assert_int_equal(lines_with(""), 5);
+}
+
 static void a_file_that_cannot_be_opened_is_an_error(void **state)
 {
 	struct log_config config = {.file = "/proc/no/such/log", .level = LOG_LEVEL_NOTICE};
@@ -341,6 +447,9 @@ int main(int argc, char **argv)
 		TF(lines_of_several_threads_neither_mix_nor_break_when_some_are_lost),
 		TF(a_flood_of_one_event_is_cut_short_and_counted),
 		TF(a_log_that_was_rotated_is_opened_anew),
+		TF(what_is_logged_after_a_rotation_is_in_the_new_file_though_lines_wait),
+		TF(what_was_logged_before_a_report_was_asked_for_stands_before_it),
+		TF(a_line_that_a_full_disk_cut_short_spoils_no_other),
 		T(a_file_that_cannot_be_opened_is_an_error),
 	};
 

@@ -120,7 +120,7 @@ static void goes(struct rig *r, uint32_t id)
 static void is_known_to_have_gone(struct rig *r, uint32_t id)
 {
 	for (unsigned n = 0; n < WORKERS; n++)
-		mail_left(&r->workers[n], id, r->said[id]);
+		(void)mail_left(&r->workers[n], id, r->said[id]);
 }
 
 static void leaves(struct rig *r, uint32_t id)
@@ -790,6 +790,35 @@ static void who_leaves_is_in_no_group_any_more_whichever_these_were(void **state
 	rig_free(r);
 }
 
+static void how_long_it_took_to_forget_who_left_is_said(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
+	struct worker *w = &r->workers[0];
+	struct speaker many, few, none;
+
+	(void)state;
+	joins(r, 4);
+	joins(r, 6);
+	joins(r, 8);
+	start(&many, r, 4, 1);
+	start(&few, r, 6, 1);
+	start(&none, r, 8, 1);
+	for (unsigned group = 63; group < FAMEZ_GROUPS_MAX; group += 64)
+		enter(&many, group);
+	enter(&few, 1);
+	enter(&few, 63);
+	enter(&few, 64);
+	enter(&none, 5);
+	say(&none, FAMEZ_KIND(FAMEZ_TYPE_GROUP_EXIT, 5), "", 0);
+	(void)turn(r, 0);
+	/* Of those of whom it is long, few are taken in a turn. */
+	assert_int_equal(mail_left(w, 4, 0), FAMEZ_GROUPS_MAX / 64);
+	assert_int_equal(mail_left(w, 6, 0), 2);
+	assert_int_equal(mail_left(w, 8, 0), 0);
+	assert_int_equal(mail_left(w, 5, 0), 0); /* another worker's */
+	rig_free(r);
+}
+
 static void large_messages_to_many_are_spread_over_turns(void **state)
 {
 	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
@@ -1201,6 +1230,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(no_more_is_under_way_than_there_is_room_for),
 		cmocka_unit_test(members_who_leave_while_it_is_passed_on_are_left_out),
 		cmocka_unit_test(who_leaves_is_in_no_group_any_more_whichever_these_were),
+		cmocka_unit_test(how_long_it_took_to_forget_who_left_is_said),
 		cmocka_unit_test(large_messages_to_many_are_spread_over_turns),
 		cmocka_unit_test(
 			one_large_message_is_copied_piece_by_piece_and_others_are_served_between),

@@ -61,6 +61,8 @@ struct spin {
 struct post {
 	struct mail *mail;
 	int timer;      /* in the handle's epoll descriptor */
+	int call_back;  /* the same; readable while `back` */
+	bool back;      /* famez_next() is to be called */
 	bool hasty;     /* the timer fires more often, for want of a doorbell */
 	bool mail_turn; /* whose turn it was: the mail's, or the rest of the world's */
 	bool heard;     /* something was taken from behind famez_fd() */
@@ -103,8 +105,8 @@ int handle_remaining_ms(const struct timespec *deadline);
  */
 int handle_step(struct famez *f, struct famez_event *event, int timeout_ms, bool *idle);
 
-/** handle_watch_timer() - have the timer in the epoll descriptor. Returns 0 or -errno. */
-int handle_watch_timer(struct famez *f, int timer);
+/** handle_watch() - have the post's descriptors in the epoll descriptor. Returns 0 or -errno. */
+int handle_watch(struct famez *f, int timer, int call_back);
 
 /** messages_next() - famez_next() where there is a mailbox. */
 int messages_next(struct famez *f, struct famez_event *event);

@@ -16,6 +16,9 @@
 /* Out of the way of what runs for each message. */
 #define SELDOM __attribute__((noinline, cold))
 
+/* Messages ahead of the one that is looked at, in a batch, that are fetched from memory. */
+#define FORESEEN 6
+
 /** A lane to us. Kept once opened, whoever has the sender's ID. */
 struct mail_in {
 	struct famez_rx rx; /* first: the inbox reader knows nothing else of us */
@@ -62,7 +65,11 @@ struct mail {
 	uint32_t held_bytes;
 	uint64_t held_more; /* the second word of its head */
 	bool holds_text;
+	bool told_text;               /* it was given by famez_peek_batch() */
 	struct famez_message message; /* the text */
+	/* Where the last batch began. Compared, lest every release have to forget it. */
+	const struct famez_rx *batch;
+	uint64_t batch_at;
 	/* See mail_quick(). */
 	struct mail_in *quick; /* the lane whose turn it is */
 	uint64_t quick_at;     /* where its next record is: rx.at, once what is held was released */
@@ -260,12 +267,10 @@ static inline bool mail_quick(struct mail *m, struct famez_message *into)
 	return true;
 }
 
-/** mail_holds_batch() - was mail_extend() called for what is held, and found more? */
+/** mail_holds_batch() - was what is held given by famez_peek_batch()? */
 static inline bool mail_holds_batch(const struct mail *m)
 {
-	return m->held &&
-	       m->held->size != famez_round_up(m->held_bytes + sizeof(struct famez_record),
-					FAMEZ_RECORD_ALIGN);
+	return m->held ? m->batch == m->held && m->batch_at == m->held->at : m->told_text;
 }
 
 /** mail_extend() - a lane's message is held; the next ones of that lane's turn, @most of them, with
@@ -284,7 +289,7 @@ static inline unsigned mail_extend(struct mail *m, struct famez_message *into, u
 		const uint64_t in_ring = at & (bytes - 1);
 		const uint64_t *head = (const uint64_t *)(const void *)(data + in_ring);
 		const uint64_t word = famez_load_acquire(head);
-		uint64_t more;
+		uint64_t more, size;
 
 		if (!famez_rx_is_ours(word, bytes - in_ring, largest, to))
 			break;
@@ -293,9 +298,16 @@ static inline unsigned mail_extend(struct mail *m, struct famez_message *into, u
 			break;
 		mail_tell(into + count, rx, (uint32_t)word - (uint32_t)sizeof(struct famez_record),
 			more, head + 2);
-		at += famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+		size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+		/* Where the next ones are is only known one after the other, and each may be in
+		 * another CPU's cache. Most are as long as this one. */
+		__builtin_prefetch(data + ((at + FORESEEN * size) & (bytes - 1)));
+		__builtin_prefetch(data + ((at + FORESEEN * size + 64) & (bytes - 1)));
+		at += size;
 		count++;
 	}
+	m->batch = rx;
+	m->batch_at = rx->at;
 	rx->size = at - rx->at;
 	m->quick_at = at;
 	m->quick_left -= count;
@@ -327,10 +339,12 @@ static inline bool mail_release(struct mail *m)
 	bool ring = rx && famez_rx_release(rx);
 
 	m->held = NULL;
-	m->holds_text = false;
+	m->holds_text = m->told_text = false;
 	/* It was garbled, and is set right: it goes on elsewhere. */
-	if (rx && __builtin_expect(rx->at != m->quick_at, 0))
+	if (rx && __builtin_expect(rx->at != m->quick_at, 0)) {
 		mail_slow(m);
+		m->garbled = true;
+	}
 	if (__builtin_expect(ring, 0))
 		m->reader.ring(&m->reader, rx->sender);
 	return ring;

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -84,11 +85,28 @@ SELDOM static int set_timer(int timer, int64_t first_ns, int64_t every_ns)
 	return timerfd_settime(timer, 0, &when, NULL) < 0 ? -errno : 0;
 }
 
-/* The descriptor is readable at once: there is more to do than one call may. */
+/* The descriptor is readable from now on: there is something, or more to do than one call may. Not
+ * by the timer: to have that fire at once costs far more. */
 SELDOM static void come_back(struct post *p)
 {
-	(void)set_timer(p->timer, 1, FAMEZ_TICK_NS); /* at worst it is done with the next tick */
-	p->hasty = false;
+	const uint64_t one = 1;
+
+	if (p->back)
+		return;
+	(void)!write(p->call_back, &one, sizeof(one)); /* ours, and 0 by now: it can't be full */
+	p->back = true;
+}
+
+/* It is no longer. Returns whether it was. */
+SELDOM static bool came_back(struct post *p)
+{
+	uint64_t count;
+
+	if (!p->back)
+		return false;
+	(void)!read(p->call_back, &count, sizeof(count)); /* only says so */
+	p->back = false;
+	return true;
 }
 
 SELDOM static void tick(struct famez *f, int64_t now)
@@ -254,6 +272,7 @@ SELDOM static void hear(struct famez *f, int timeout_ms)
 {
 	struct post *p = f->post;
 
+	p->heard |= came_back(p);
 	for (unsigned step = 0; step < HEARD_MAX; step++) {
 		struct famez_event event;
 		bool idle = false;
@@ -354,11 +373,16 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 		err = -errno;
 		goto undo_post;
 	}
+	p->call_back = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (p->call_back < 0) {
+		err = -errno;
+		goto undo_timer;
+	}
 	err = set_timer(p->timer, FAMEZ_TICK_NS, FAMEZ_TICK_NS);
 	if (!err)
-		err = handle_watch_timer(f, p->timer);
+		err = handle_watch(f, p->timer, p->call_back);
 	if (err)
-		goto undo_timer;
+		goto undo_call_back;
 	if (how->spin_us > 0)
 		p->spin.max_ns = how->spin_us * INT64_C(1000);
 	else if (how->spin_us == 0)
@@ -372,7 +396,7 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 		.base = f->memory, .bytes = f->bytes, .id = f->id, .ring = on_ring, .owner = f};
 	err = mail_open(&p->mail, &place, how);
 	if (err)
-		goto undo_timer;
+		goto undo_call_back;
 	err = kept_init(&p->kept, p->mail->g.ids);
 	if (err)
 		goto undo_mail;
@@ -381,8 +405,10 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 
 undo_mail:
 	mail_close(p->mail);
+undo_call_back:
+	(void)close(p->call_back); /* and with it, it is out of the epoll descriptor */
 undo_timer:
-	(void)close(p->timer); /* and with it, it is out of the epoll descriptor */
+	(void)close(p->timer); /* the same */
 undo_post:
 	free(p);
 	return err;
@@ -395,6 +421,7 @@ void messages_close(struct famez *f)
 	hear(f, 0); /* bells that we may need for the last words */
 	mail_close(p->mail);
 	(void)close(p->timer); /* nothing unwritten */
+	(void)close(p->call_back);
 	kept_destroy(&p->kept);
 	free(p);
 	f->post = NULL;
@@ -432,6 +459,7 @@ int messages_next(struct famez *f, struct famez_event *event)
 	int got;
 
 	mail_awake(p->mail);
+	(void)came_back(p);
 	p->heard = p->waited = false;
 	got = kept_next(f, event);
 	if (got)
@@ -788,8 +816,12 @@ int famez_peek_batch(struct famez *f, struct famez_message *m, unsigned most)
 	if (mail_holds_batch(mail))
 		return -EBUSY;
 	got = famez_peek(f, m);
-	if (got != 1 || !mail->held) /* a slot holds no more than one */
+	if (got != 1)
 		return got;
+	if (!mail->held) { /* a slot holds no more than one */
+		mail->told_text = true;
+		return 1;
+	}
 	return 1 + (int)mail_extend(mail, m + 1, most - 1);
 }
 
@@ -874,7 +906,11 @@ int famez_recv(struct famez *f, struct famez_message *m, void *into, size_t size
 
 	if (!f->post)
 		return -EINVAL;
-	if (!mail_quick(f->post->mail, m) && !mail_peek(f->post->mail, m)) {
+	if (mail_quick(f->post->mail, m))
+		return copy_out(f, m, into, size);
+	if (mail_holds_batch(f->post->mail))
+		return -EBUSY;
+	if (!mail_peek(f->post->mail, m)) {
 		look_up(f);
 		if (timeout_ms == 0) {
 			done(f);

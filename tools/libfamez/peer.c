@@ -52,10 +52,11 @@
 /* Messages received before the doorbells are looked at again. */
 #define STREAK 16
 
-/* What epoll returns for the socket and the mailbox's timer; a vector is returned for what it
- * is. */
-#define READY_SOCKET FAMEZ_WIRE_VECTORS_MAX
-#define READY_TIMER  (FAMEZ_WIRE_VECTORS_MAX + 1)
+/* What epoll returns for the socket and the mailbox's descriptors; a vector is returned for what
+ * it is. */
+#define READY_SOCKET    FAMEZ_WIRE_VECTORS_MAX
+#define READY_TIMER     (FAMEZ_WIRE_VECTORS_MAX + 1)
+#define READY_CALL_BACK (FAMEZ_WIRE_VECTORS_MAX + 2)
 
 int handle_remaining_ms(const struct timespec *deadline)
 {
@@ -197,9 +198,11 @@ undo_handle:
 	return err;
 }
 
-int handle_watch_timer(struct famez *f, int timer)
+int handle_watch(struct famez *f, int timer, int call_back)
 {
-	return watch(f, timer, READY_TIMER);
+	int err = watch(f, timer, READY_TIMER);
+
+	return err ? err : watch(f, call_back, READY_CALL_BACK);
 }
 
 int famez_join_start(struct famez **out, const struct famez_join *how)
@@ -516,9 +519,10 @@ int handle_step(struct famez *f, struct famez_event *event, int timeout_ms, bool
 		return got;
 	if (what == READY_SOCKET)
 		return receive(f, event);
-	if (what != READY_TIMER)
+	if (what == READY_TIMER)
+		messages_tick(f);
+	else if (what != READY_CALL_BACK) /* that only woke who waited outside */
 		return take_doorbell(f, (uint16_t)what, event);
-	messages_tick(f);
 	return 0;
 }
 
