@@ -286,9 +286,11 @@ int famez_await(struct famez *f, struct famez_message *m, int timeout_ms);
 
 /**
  * famez_peek_batch() - famez_peek() of up to @most messages at once, all from one sender and in
- * their order, into @m. It may be fewer though there are more: an eighth of the lane at most, and
- * others have their turn. One famez_release() is for all of them. Begins with what was peeked at and not yet released. Returns
- * how many; 0; -EINVAL (no mailbox, or @most is 0); -EBUSY: the last batch was not released yet.
+ * their order, into @m, beginning with what was peeked at and not yet released. It may be fewer
+ * though there are more: an eighth of the lane at most, and others have their turn. One
+ * famez_release() is for all of them.
+ * Returns how many; 0; -EINVAL (no mailbox, or @most is 0); -EBUSY: the last batch was not
+ * released yet.
  */
 int famez_peek_batch(struct famez *f, struct famez_message *m, unsigned most);
 
