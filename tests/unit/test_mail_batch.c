@@ -292,6 +292,25 @@ static void a_batch_of_one_is_held_like_any_other(void **state)
 		}
 }
 
+static void nothing_is_copied_out_of_a_batch_that_is_held(void **state)
+{
+	struct fabric *fab = plain_fabric(state);
+	struct famez *a = fabric_member(fab, 1);
+	struct famez *b = fabric_member(fab, 2);
+	struct famez_message m[2], copied;
+	char into[16];
+
+	assert_int_equal(send_text(a, 2, "first"), 0);
+	assert_int_equal(send_text(a, 2, "second"), 0);
+	assert_int_equal(send_text(a, 2, "third"), 0);
+	assert_int_equal(take(fab, b, m, 2), 2);
+	assert_int_equal(famez_recv(b, &copied, into, sizeof(into), 0), -EBUSY);
+	expect_is_text(m + 1, "second");
+	famez_release(b);
+	assert_int_equal(famez_recv(b, &copied, into, sizeof(into), 0), 1);
+	expect_is_text(&copied, "third");
+}
+
 static void a_batch_begins_with_what_was_peeked_at(void **state)
 {
 	struct fabric *fab = plain_fabric(state);
@@ -1140,6 +1159,7 @@ int main(int argc, char **argv)
 		T(without_a_mailbox_or_without_room_for_one_it_is_an_error),
 		T(until_it_is_released_there_is_no_second_batch),
 		T(a_batch_of_one_is_held_like_any_other),
+		T(nothing_is_copied_out_of_a_batch_that_is_held),
 		T(a_batch_begins_with_what_was_peeked_at),
 		T(the_first_of_a_batch_is_what_a_peek_shows),
 		T(a_release_without_anything_held_is_harmless),
