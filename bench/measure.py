@@ -47,7 +47,7 @@ class Bench:
         clients, vectors = of_size(size)
         with system.start(clients + more_peers, vectors) as server:
             return self.alone(scenario, size, *options, "-S", server.socket,
-                              "-p", str(server.process.pid))
+                              "-p", str(server.serving))
 
 
 def floor_burst(bench, system, size):
@@ -96,7 +96,7 @@ def memory_of(bench, system, size, messages):
     with system.start(clients, vectors, messages) as server:
         idle = server.report()
         argv = bench.argv("mesh", size, ["-H", "-S", server.socket,
-                                         "-p", str(server.process.pid)])
+                                         "-p", str(server.serving)])
         run = {"scenario": "memory", "clients": clients, "vectors": vectors,
                "messages": messages, "foretold": system.foretold(clients, vectors, messages),
                "idle_allocated": idle["allocated_bytes"], "idle_resident": idle["resident_bytes"]}

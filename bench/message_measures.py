@@ -87,7 +87,7 @@ class Bench:
         elif system in OTHERS:
             argv += ["-S", server.folder]
         if argv[1] == "fan":
-            argv += ["-p", str(server.process.pid), "-m", str(FAN_MEMBERS)]
+            argv += ["-p", str(server.serving), "-m", str(FAN_MEMBERS)]
         return {**self._once(argv), "load": round(os.getloadavg()[0], 2)}
 
 

@@ -57,6 +57,16 @@ class Server:
             return any(" 00010000 " in line and line.rstrip().endswith(" " + self.socket)
                        for line in sockets)
 
+    @property
+    def serving(self):
+        """The process whose CPU time counts: famez-server's child, of any other the only one."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            for child in children.read().split():
+                if len(os.listdir(f"/proc/{child}/task")) > 1:
+                    return int(child)
+        return pid
+
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()

@@ -210,7 +210,7 @@ def test_workers_are_pinned_to_the_cpus_of_the_list():
     with Broker("--cpus", str(cpu), "--workers", "2") as broker:
         broker.join()
         sets = []
-        for thread in os.listdir(f"/proc/{broker.pid}/task"):
+        for thread in os.listdir(f"/proc/{broker.child}/task"):
             with contextlib.suppress(ProcessLookupError):  # one of the kernel's, which come and go
                 sets.append(os.sched_getaffinity(int(thread)))
         assert sets.count({cpu}) >= 2, sets

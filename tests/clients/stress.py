@@ -368,9 +368,9 @@ def test_a_server_that_stops_amid_the_joins_is_given_up_after_the_patience():
         live = live_stress(broker, "--peers", 1000, "--join-only", "--patience", 2)
         with live:
             broker.wait_event("join")  # any: the log leaves lines out of a flood
-            os.kill(broker.pid, signal.SIGSTOP)
+            os.kill(broker.child, signal.SIGSTOP)
             done = live.end()
-            os.kill(broker.pid, signal.SIGCONT)
+            os.kill(broker.child, signal.SIGCONT)
         assert done.code in (1, 3), done
         complains(Done(done.code, "", done.err.splitlines()[-1]), done.code, "famez-stress",
                   "2 s")

@@ -489,12 +489,13 @@ def test_a_refused_hot_plug_leaves_the_qemu_running():
 
 def test_a_server_that_ends_leaves_no_qemu_spinning_at_its_door():
     with Stage() as s:
-        os.kill(s.broker.pid, signal.SIGSTOP)
+        child = s.broker.child
+        os.kill(child, signal.SIGSTOP)
         qemus = [s.qemu(may_say="server sent version -1|read from server failed", may_end=True)
                  for _ in range(4)]
         until("the QEMUs connect", lambda: waiting_at(s.broker.path) == 4)
         os.kill(s.broker.pid, signal.SIGTERM)
-        os.kill(s.broker.pid, signal.SIGCONT)
+        os.kill(child, signal.SIGCONT)
         s.broker.stop()
         assert [qemu.wait() for qemu in qemus] == [1] * 4
 
