@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * state.h - the state memory: what a broker leaves to its successor.
+ *
+ * A broker may be killed between any two instructions, and the next one must know of every
+ * peer exactly what it has been told: a QEMU survives neither a second announcement nor a
+ * leave. So who is here, what each holds and how far its cursor stands live in a memory that
+ * the keeper holds, and are changed in an order in which each store leaves something that
+ * recover.h can make sense of. docs/state.md has the layout.
+ *
+ * Two primitives carry all of it:
+ *
+ *   two sides   A record of several words is written to the side that does not count, then
+ *               one store makes it count: a death anywhere leaves the old or the new.
+ *   the slot    What a worker is about to send to one peer, with what each notice changes,
+ *               is written down first; sendmmsg(2) itself then writes `msg_len` behind each
+ *               notice, here. So what was sent is known, and the changes are made afterwards,
+ *               by the worker or by its successor, as often as need be.
+ *
+ * Each record has one writer: the registrar or the worker that serves the ID. A file that
+ * stores here calls state_point() behind every store.
+ *
+ * Pure: no system call, no clock, no allocation; those of the mapping are in state_map.h.
+ */
+#ifndef STATE_H
+#define STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "client.h"
+#include "personality.h"
+#include "view.h"
+
+#define STATE_MAGIC   UINT64_C(0x31455441545a4146) /* "FAZTATE1" */
+#define STATE_VERSION 1u
+#define STATE_LINE    64u
+
+/* Notices to one peer that are under way at once. */
+#define STATE_TELL_MAX 64u
+
+#define STATE_WORDS_BYTES 512u
+#define STATE_NOBODY      UINT32_MAX
+
+/* What a fabric is like; fixed for as long as the state lives. */
+struct state_wish {
+	uint64_t memory_bytes;
+	uint64_t fabric; /* random: names this fabric */
+	uint32_t ids_max, first_id, peers;
+	uint32_t server_id; /* STATE_NOBODY: silent */
+	uint16_t vectors, workers;
+	uint16_t shards;    /* workers that serve the server's inbox; 0: nobody */
+	uint16_t layout;    /* enum mailbox_layout */
+	uint32_t old_slots; /* 0 or 1 */
+	uint32_t features;  /* of the mailbox */
+};
+
+/* Sizes of the records: a program that has others can't read this state. */
+enum state_size {
+	STATE_SIZE_LIVE,
+	STATE_SIZE_MEMBER,
+	STATE_SIZE_VIEW,
+	STATE_SIZE_MAIL,
+	STATE_SIZE_WORKER,
+	STATE_SIZES,
+};
+
+/* Written once by state_memory_init(). */
+struct state_head {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t check; /* of all that follows */
+	uint64_t bytes;
+	uint32_t sizes[STATE_SIZES];
+	uint32_t group_words; /* of one group of one worker */
+	struct state_wish wish;
+	uint64_t off_live, off_bells, off_members, off_views, off_held, off_mail, off_groups,
+		off_workers, off_words;
+};
+
+/* Of the whole broker. The registrar writes, else as noted. */
+struct state_live {
+	int32_t listen_fd, lock_fd, memory_fd, state_fd; /* the keeper; -1: none */
+	uint64_t births;                                 /* the keeper: +1 before each broker */
+	uint64_t ready;                                  /* = births when the broker serves */
+	uint32_t laid_out;       /* 1: the mailbox is there, and must not be emptied again */
+	uint32_t layout;         /* enum mailbox_layout, as it came out */
+	uint32_t generation;     /* of the server in the mailbox */
+	uint32_t upgrade_result; /* the keeper */
+	uint64_t upgrades;       /* the keeper */
+	uint64_t changes;        /* of the mailbox's directory */
+	uint64_t joins, leaves, refused;
+	_Alignas(STATE_LINE) _Atomic uint64_t heartbeat; /* worker 0 */
+};
+
+/* An ID's owner, by ID. The registrar writes; `sock` also the worker that serves it. */
+struct state_member {
+	_Alignas(STATE_LINE) _Atomic uint32_t taken; /* 1: all of this counts. Stored last */
+	_Atomic int32_t sock;                        /* -1: let go of */
+	uint64_t cookie;                             /* SO_COOKIE of the socket */
+	uint64_t zones;
+	int32_t pid;
+	uint32_t uid;
+	uint8_t device, leaves; /* leaves: is told of them */
+	uint16_t worker;
+	uint32_t check; /* of cookie to worker and of exe */
+	char exe[CLIENT_EXE_BYTES];
+	uint32_t joins;          /* of the ID so far, as in the directory */
+	_Atomic uint64_t change; /* seq << 1 | present: its entry in the log. 0: none */
+	uint64_t said;           /* mailbox_said() */
+	uint64_t freed;          /* it was the n-th to become free; 0: never was taken */
+};
+
+/* What it was told, by ID. The worker writes that serves it. */
+struct state_view {
+	_Alignas(STATE_LINE) _Atomic uint32_t sel; /* the side that counts */
+	struct state_view_side {
+		uint64_t seq;
+		uint32_t check;
+		uint32_t leave_unread; /* the last notice was a leave, perhaps not yet read */
+		struct view view;
+	} side[2];
+};
+
+/* What was heard from it and said to it, by ID: state_mail.h. The worker of its share. */
+struct state_mail {
+	_Alignas(STATE_LINE) _Atomic uint32_t sel;
+	_Atomic uint32_t relay_done; /* bit by worker */
+	uint64_t relay_pos;
+	struct state_mail_side {
+		uint64_t seq;
+		uint32_t check;
+		uint32_t generation, gone, joins;
+		uint64_t rx_at, tx_from, tx_at;
+		uint8_t greeting;
+		_Alignas(8) unsigned char memory[PERSONALITY_PEER_BYTES];
+	} side[2];
+};
+
+/* A notice as sendmmsg(2) wants it. */
+struct state_send {
+	int64_t word; /* little-endian */
+	struct iovec io;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+};
+
+/* What is so once a notice has been sent. */
+struct state_after {
+	struct view view;
+	uint32_t held_id;
+	int8_t held;   /* 1: its bit for held_id is set, -1: cleared, 0: as it was */
+	uint8_t leave; /* a leave, which the client is to read before it is sent more */
+};
+
+/* Of each worker, who writes it. */
+struct state_worker {
+	_Alignas(STATE_LINE) _Atomic uint32_t tell_id; /* STATE_NOBODY: nothing is under way */
+	uint32_t tell_count;
+	uint32_t sleep; /* number of its last sleep in the server's inbox */
+	struct {
+		uint32_t active, sender;
+		uint64_t pos;
+		uint32_t at, into;
+		uint64_t tx_from, tx_to;
+	} relay; /* what it is passing on to a group */
+	_Alignas(STATE_LINE) struct mmsghdr tell[STATE_TELL_MAX];
+	struct state_send send[STATE_TELL_MAX];
+	struct state_after after[STATE_TELL_MAX];
+};
+
+/* One process's handle: pointers into the memory, and what the registrar counts on from. */
+struct state {
+	struct state_head *head;
+	struct state_live *live;
+	int *bells;                   /* [id * vectors + vector], -1: not made. The registrar */
+	struct state_member *members; /* by ID */
+	struct state_view *views;     /* by ID */
+	unsigned long *held;          /* by ID: VIEW_HELD_WORDS(ids_max) words each */
+	struct state_mail *mail;      /* by ID of the mailbox, 0..peers+1 */
+	uint64_t *groups;             /* [worker][group * group_words + index / 64] */
+	struct state_worker *workers;
+	char *words;    /* STATE_WORDS_BYTES: what a dying broker said last */
+	uint64_t seq;   /* the registrar's: of the last change */
+	uint64_t freed; /* the registrar's: IDs that became free so far */
+	int fd;         /* state_map.h; -1: plain memory */
+};
+
+/** state_bytes() - what the memory takes, a multiple of 4096. */
+uint64_t state_bytes(const struct state_wish *wish);
+
+/** state_group_words() - words that one group takes of one worker's bits. */
+uint32_t state_group_words(const struct state_wish *wish);
+
+/**
+ * state_memory_init() - lay out @zeroed, state_bytes(@wish) zero bytes aligned to a page or
+ * line, and fill in the handle: nobody is here.
+ */
+void state_memory_init(struct state *state, void *zeroed, const struct state_wish *wish);
+
+/**
+ * state_memory_open() - the handle of a memory that has been laid out, by this process or by
+ * another, at any address. Trusts the head: state_memory_check() first. `seq` and `freed` are
+ * found in the members.
+ */
+void state_memory_open(struct state *state, void *memory);
+
+/** state_memory_check() - can this program read it? NULL, or what is wrong. @bytes: its size. */
+const char *state_memory_check(const struct state_head *head, uint64_t bytes);
+
+/** state_sum() - of some bytes; tells a record from what somebody scribbled over it. */
+uint32_t state_sum(uint32_t sum, const void *bytes, uint64_t count);
+
+/* ---- a store has been made -------------------------------------------------------------- */
+
+#if defined(FAMEZ_FAULTS) || defined(FAMEZ_POINTS)
+/* A test's: may end the process here, or jump away. */
+void state_point_reached(void);
+#endif
+
+/**
+ * state_point() - behind every store into the state: the compiler moves no store past it. (The
+ * processor never does, as far as another process can tell after our death.) Here a test kills us.
+ */
+static inline void state_point(void)
+{
+	__asm__ volatile("" ::: "memory");
+#if defined(FAMEZ_FAULTS) || defined(FAMEZ_POINTS)
+	state_point_reached();
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
+/* ---- views ------------------------------------------------------------------------------ */
+
+/** state_view_put() - two sides: @id's view is this now. Its worker; the registrar while free. */
+void state_view_put(struct state *state, uint32_t id, const struct view *view, bool leave_unread);
+
+/** state_view_get() - false: something scribbled over it, and nothing is known. */
+bool state_view_get(const struct state *state, uint32_t id, struct view *view, bool *leave_unread);
+
+static inline unsigned long *state_held(const struct state *state, uint32_t id)
+{
+	return &state->held[id * VIEW_HELD_WORDS(state->head->wish.ids_max)];
+}
+
+static inline uint64_t *state_groups(const struct state *state, uint16_t worker)
+{
+	return &state->groups[(uint64_t)worker * FAMEZ_GROUPS_MAX * state->head->group_words];
+}
+
+static inline struct state_mail *state_mail_of(const struct state *state, uint32_t id)
+{
+	return &state->mail[id];
+}
+
+/* ---- the slot: one a worker, for one peer at a time ---------------------------------------- */
+
+/** state_tell_fill() - the @nth notice of the slot to be: @word, and @fd with it unless -1. */
+void state_tell_fill(struct state *state, uint16_t worker, unsigned nth, int64_t word, int fd,
+	const struct state_after *after);
+
+/** state_tell_begin() - the first @count (1..STATE_TELL_MAX) are about to be sent to @id. */
+void state_tell_begin(struct state *state, uint16_t worker, uint32_t id, unsigned count);
+
+/** state_tell_sent() - how many of them were, the first ones; 0 also where nothing is under way. */
+unsigned state_tell_sent(const struct state *state, uint16_t worker);
+
+/**
+ * state_tell_apply() - make those changes that were sent, and empty the slot. Doing it again,
+ * in part or whole, changes nothing.
+ */
+void state_tell_apply(struct state *state, uint16_t worker);
+
+#endif
