@@ -46,8 +46,10 @@
 /* So many messages since the last wait are a batch; so many are a flood. */
 #define BATCH 8u
 #define FLOOD 64u
-/* How long we let them come, to see which it is; and every how many batches. */
-#define PROBE_NS  5000
+/* How long we let them come, to see which it is, and in a flood that we can't sleep in; and every how
+ * many batches we want to see. */
+#define PROBE_NS  16000
+#define LINGER_NS 8000
 #define PROBE_MIN 8u
 #define PROBE_MAX 8192u
 
@@ -503,6 +505,17 @@ static bool has_come(const struct waited *w)
 	return w->into ? mail_peek(w->mail, w->into) : mail_has_room(w->mail, w->peer, w->bytes);
 }
 
+/* Let them come, and don't look: that would take from the sender what it writes. */
+static void linger(int64_t ns)
+{
+	int64_t until = now_ns(CLOCK_MONOTONIC) + ns;
+
+	do {
+		for (unsigned i = 0; i < POLLS; i++)
+			relax();
+	} while (now_ns(CLOCK_MONOTONIC) < until);
+}
+
 /*
  * Should we poll, who have met so many messages since we waited last? Who polls while messages
  * stream is always right behind the other side, and takes from it, again and again, the very line
@@ -513,8 +526,6 @@ static bool has_come(const struct waited *w)
  */
 static bool is_flood(struct spin *s, uint64_t met)
 {
-	int64_t until;
-
 	if (!met && s->flood)
 		return true; /* what woke us was something else */
 	if (met >= FLOOD) {
@@ -528,11 +539,7 @@ static bool is_flood(struct spin *s, uint64_t met)
 	/* What has come by then is counted at the next wait. */
 	s->probe_every = s->probe_every < PROBE_MAX ? 2 * s->probe_every + PROBE_MIN : PROBE_MAX;
 	s->probe_in = s->probe_every;
-	until = now_ns(CLOCK_MONOTONIC) + PROBE_NS;
-	do {
-		for (unsigned i = 0; i < POLLS; i++)
-			relax();
-	} while (now_ns(CLOCK_MONOTONIC) < until);
+	linger(PROBE_NS);
 	return false;
 }
 
@@ -881,6 +888,8 @@ static bool wait_for_message(
 			/* If that leads to nothing again and again, somebody scribbles. */
 			off = 0;
 			hear(f, 1);
+		} else if (f->post->spin.flood) {
+			linger(LINGER_NS);
 		}
 		if (mail_peek(w.mail, m))
 			return true;
