@@ -162,10 +162,13 @@ static void a_full_lane_refuses_and_tells_when_it_has_room(void **state)
 	struct fabric *fab = plain_fabric(state);
 	struct famez *a = fabric_member(fab, 1);
 	struct famez *b = fabric_member(fab, 2);
+	struct famez_traffic traffic;
 	unsigned count;
 
 	count = fill(a, 2, 100);
 	assert_true(count >= fab->g.lane_bytes / 2 / 120);
+	assert_int_equal(famez_traffic(a, 1, 2, &traffic), 0);
+	assert_int_equal(traffic.full, 1); /* refused once, counted once */
 	expect_nothing(a);
 	assert_false(readable(famez_fd(a)));
 	assert_int_equal(send_zeros(a, 2, 100, 1), -ETIMEDOUT);
