@@ -31,6 +31,7 @@
 
 #include "client.h"
 #include "personality.h"
+#include "point.h"
 #include "view.h"
 
 #define STATE_MAGIC   UINT64_C(0x31455441545a4146) /* "FAZTATE1" */
@@ -216,23 +217,26 @@ uint32_t state_sum(uint32_t sum, const void *bytes, uint64_t count);
 
 /* ---- a store has been made -------------------------------------------------------------- */
 
-#if defined(FAMEZ_FAULTS) || defined(FAMEZ_POINTS)
-/* A test's: may end the process here, or jump away. */
+#ifdef FAMEZ_POINTS
+/* A simulation's: may jump away. */
 void state_point_reached(void);
+#elif defined(FAMEZ_FAULTS)
+#define state_point_reached() POINT()
+#else
+#define state_point_reached() ((void)0)
 #endif
 
 /**
  * state_point() - behind every store into the state: the compiler moves no store past it. (The
  * processor never does, as far as another process can tell after our death.) Here a test kills us.
+ * A macro, since a test names the line on which it stands.
  */
-static inline void state_point(void)
-{
-	__asm__ volatile("" ::: "memory");
-#if defined(FAMEZ_FAULTS) || defined(FAMEZ_POINTS)
-	state_point_reached();
-	__asm__ volatile("" ::: "memory");
-#endif
-}
+#define state_point()                                                                              \
+	do {                                                                                       \
+		__asm__ volatile("" ::: "memory");                                                 \
+		state_point_reached();                                                             \
+		__asm__ volatile("" ::: "memory");                                                 \
+	} while (0)
 
 /* ---- views ------------------------------------------------------------------------------ */
 

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "state.h"
-
 struct fault {
 	unsigned first, last; /* calls that fail, counted from 1; 0: none */
 	int error;
@@ -104,10 +102,6 @@ int sys_fault(enum sys_call call)
 int sys_fault_errno(enum sys_call call)
 {
 	return faults[call].error;
-}
-
-void state_point_reached(void)
-{
 }
 
 #endif

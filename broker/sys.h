@@ -32,6 +32,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "point.h"
+
 /* Names as they stand in a plan. */
 #define SYS_CALLS(X)                                                                               \
 	X(accept)                                                                                  \
@@ -86,7 +88,9 @@ static inline int sys_fault(enum sys_call call)
 	({                                                                                         \
 		int sys_error_ = sys_fault(SYS_##name);                                            \
 		long sys_result_ = sys_error_ ? -1 : (long)(expression);                           \
-		(int)(sys_result_ >= 0 ? sys_result_ : -(sys_error_ ? sys_error_ : errno));        \
+		sys_result_ = sys_result_ >= 0 ? sys_result_ : -(sys_error_ ? sys_error_ : errno); \
+		POINT();                                                                           \
+		(int)sys_result_;                                                                  \
 	})
 
 static inline void *sys_calloc(size_t count, size_t size)
@@ -236,6 +240,25 @@ static inline int sys_uring_init(
 	int err = sys_fault(SYS_uring);
 
 	return err ? -err : io_uring_queue_init_params(entries, ring, params);
+}
+
+/* How many were sent, of which the kernel has written each one's msg_len; or -errno: none was.
+ * `sendmsg` in a plan counts every message, and each may be the last one of a process. */
+static inline int sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+#ifdef FAMEZ_FAULTS
+	for (unsigned i = 0; i < count; i++) {
+		int sent = SYS_RESULT(sendmsg, sendmmsg(fd, &messages[i], 1, flags));
+
+		if (sent < 0)
+			return i ? (int)i : sent;
+	}
+	return (int)count;
+#else
+	int sent = sendmmsg(fd, messages, count, flags);
+
+	return sent < 0 ? -errno : sent;
+#endif
 }
 
 static inline void sys_prep_sendmsg(
