@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * broker.c - the broker proper: the threads that serve, between main.c's two ends.
+ *
+ * Order matters: workers serve before the socket listens; at the end, everything goes
+ * backwards. Never makes or removes a name.
+ */
+#include "broker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bells.h"
+#include "log.h"
+#include "mailbox.h"
+#include "peer.h"
+#include "registrar.h"
+#include "report.h"
+#include "sys.h"
+#include "worker.h"
+
+#define URING_HINT                                                                                 \
+	" (io_uring needs Linux 5.17 or newer, and sysctl kernel.io_uring_disabled to be 0)"
+
+struct broker {
+	struct server *server;
+	struct mailbox mailbox;
+	struct mail_shared mail;
+	struct bells bells;
+	struct report report;
+	struct registrar registrar;
+	struct worker_shared shared;
+	struct worker *workers;
+	uint16_t workers_running;
+	int signal_fd;
+};
+
+static int nth_cpu(const cpu_set_t *cpus, unsigned nth)
+{
+	nth %= (unsigned)CPU_COUNT(cpus);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, cpus) && nth-- == 0)
+			return cpu;
+	return -1;
+}
+
+/* Those that main() has blocked. */
+static int signals_open(struct broker *b)
+{
+	sigset_t ours;
+
+	(void)sigemptyset(&ours);
+	(void)sigaddset(&ours, SIGTERM);
+	(void)sigaddset(&ours, SIGINT);
+	(void)sigaddset(&ours, SIGHUP);
+	(void)sigaddset(&ours, SIGUSR1);
+	b->signal_fd = sys_signalfd(&ours, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (b->signal_fd < 0)
+		return why_fail(&b->server->why, b->signal_fd, "signals: signalfd: %s",
+			strerror(-b->signal_fd));
+	return 0;
+}
+
+static int no_memory(struct broker *b)
+{
+	return why_fail(&b->server->why, -ENOMEM,
+		"memory: the tables need %llu bytes, which are not to be had; ask for fewer "
+		"--peers",
+		(unsigned long long)b->server->budget.memory);
+}
+
+static int tables_init(struct broker *b)
+{
+	const struct budget *budget = &b->server->budget;
+	const struct options *o = &b->server->options;
+	bool silent = o->silent;
+
+	b->shared = (struct worker_shared){
+		.bells = &b->bells,
+		.mailbox = &b->mailbox,
+		.mail = &b->mail,
+		.memory_fd = b->server->memory.fd,
+		.ids_max = budget->ids_max,
+		.server_id = budget->server_id,
+		.vectors = o->vectors,
+		.workers = budget->workers,
+		.message_bytes = peer_message_bytes(),
+		.leaves_always = o->leaves == LEAVES_ALWAYS,
+		.leaves_never = o->leaves == LEAVES_NEVER,
+		.stall_ns = (uint64_t)o->stall_timeout_s * 1000000000u,
+		.report = &b->report,
+		.registrar = &b->registrar.wakeup,
+		.registrar_starves = &b->registrar.starves,
+		.error = &b->registrar.worker_error,
+	};
+	b->workers = sys_calloc(budget->workers, sizeof(*b->workers));
+	b->shared.peers = sys_calloc(budget->ids_max, sizeof(*b->shared.peers));
+	b->shared.held = sys_calloc((size_t)budget->ids_max * VIEW_HELD_WORDS(budget->ids_max),
+		sizeof(*b->shared.held));
+	b->shared.accounts = sys_calloc(budget->ids_max, sizeof(*b->shared.accounts));
+	if (!silent)
+		b->shared.own_bells = sys_calloc(o->vectors, sizeof(*b->shared.own_bells));
+	if (b->workers && b->shared.peers && b->shared.held && b->shared.accounts &&
+		(silent || b->shared.own_bells) &&
+		!mail_shared_init(&b->mail, &b->mailbox,
+			personality_find(o->personality, o->dialect), b->workers))
+		return 0;
+	return no_memory(b);
+}
+
+static void tables_destroy(struct broker *b)
+{
+	mail_shared_destroy(&b->mail);
+	free(b->shared.own_bells);
+	free(b->shared.accounts);
+	free(b->shared.held);
+	free(b->shared.peers);
+	free(b->workers);
+}
+
+static void workers_finish(struct broker *b)
+{
+	for (uint16_t w = 0; w < b->workers_running; w++)
+		worker_stop(&b->workers[w]);
+	while (b->workers_running)
+		worker_finish(&b->workers[--b->workers_running]);
+}
+
+static int workers_start(struct broker *b)
+{
+	struct server *s = b->server;
+
+	for (uint16_t w = 0; w < s->budget.workers; w++) {
+		int cpu = s->options.pin ? nth_cpu(&s->cpus, w) : -1;
+		int err = worker_start(&b->workers[w], w, cpu, &b->shared);
+
+		if (err) {
+			workers_finish(b);
+			return why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, w,
+				strerror(-err));
+		}
+		b->workers_running++;
+	}
+	return 0;
+}
+
+/* What is laid out in the memory. */
+static int shared_open(struct broker *b)
+{
+	const struct options *o = &b->server->options;
+	const struct budget *budget = &b->server->budget;
+	struct mailbox_wish wish = {
+		.layout = budget->layout,
+		.ids = budget->peers + 2,
+		.server_id = o->silent ? FAMEZ_NOBODY : budget->server_id,
+		.vectors = o->vectors,
+		.shards = budget->shards,
+		.old_slots = o->dialect == DIALECT_FAMEZ,
+		.spare_foreign = o->layout == WANT_AUTO,
+	};
+
+	return mailbox_open(&b->mailbox, &b->server->memory, &wish, &b->server->why);
+}
+
+/* Everything but the socket. */
+static int fabric_open(struct broker *b)
+{
+	struct server *s = b->server;
+	const struct options *o = &s->options;
+	const struct budget *budget = &s->budget;
+	int err;
+
+	err = shared_open(b);
+	if (err)
+		return err;
+	err = bells_init(&b->bells, budget->ids_max, o->vectors);
+	if (err) {
+		(void)no_memory(b);
+		goto undo_shared;
+	}
+	if (!o->silent) {
+		err = bells_prepare(&b->bells, budget->server_id);
+		if (err) {
+			(void)why_fail(&s->why, err, "eventfds of the server: %s", strerror(-err));
+			goto undo_bells;
+		}
+	}
+	err = report_init(&b->report, budget->ids_max, o->vectors, budget->workers, o->silent);
+	if (err) {
+		(void)no_memory(b);
+		goto undo_bells;
+	}
+	err = registrar_init(&b->registrar, budget->first_id, budget->peers, budget->workers,
+		&b->bells, &b->mailbox, &b->report);
+	if (err) {
+		(void)why_fail(
+			&s->why, err, "registrar does not start: %s" URING_HINT, strerror(-err));
+		goto undo_report;
+	}
+	err = tables_init(b);
+	if (!err)
+		err = workers_start(b);
+	if (err)
+		goto undo_tables;
+	return 0;
+
+undo_tables:
+	tables_destroy(b);
+	registrar_destroy(&b->registrar);
+undo_report:
+	report_destroy(&b->report);
+undo_bells:
+	bells_destroy(&b->bells);
+undo_shared:
+	mailbox_close(&b->mailbox);
+	return err;
+}
+
+static void fabric_close(struct broker *b)
+{
+	workers_finish(b);
+	tables_destroy(b);
+	registrar_destroy(&b->registrar);
+	report_destroy(&b->report);
+	bells_destroy(&b->bells);
+	mailbox_close(&b->mailbox);
+}
+
+/* Nobody asked for less than lanes: say why it is less. */
+static void log_layout(const struct broker *b)
+{
+	const struct server *s = b->server;
+	char hint[160], advice[64];
+
+	if (s->options.layout != WANT_AUTO || b->mailbox.layout == LAYOUT_LANES)
+		return;
+	budget_advice(&s->budget, advice, sizeof(advice));
+	(void)snprintf(hint, sizeof(hint), "%s: for lanes it takes %s",
+		b->mailbox.layout == LAYOUT_SLOTS ? "v1 slots only" : "nothing is laid out",
+		advice);
+	log_event(mailbox, LOG_TEXT("layout", mailbox_layout_name(b->mailbox.layout)),
+		LOG_TEXT("hint", b->mailbox.foreign
+					 ? "there is something in the memory that no broker "
+					   "wrote, and it is left alone; --layout lanes takes it"
+					 : hint));
+}
+
+static void log_start_lines(const struct broker *b)
+{
+	const struct server *s = b->server;
+	const struct options *o = &s->options;
+	const struct budget *budget = &s->budget;
+	static const char *const kinds[] = {"memfd", "shm", "file"};
+	static const char *const leaves[] = {"auto", "always", "never"};
+	uint32_t server = budget->server_id;
+
+	if (o->memory_bytes != o->memory_asked)
+		log_event(rounded, LOG_TEXT("what", "size"), LOG_NUMBER("asked", o->memory_asked),
+			LOG_NUMBER("bytes", o->memory_bytes),
+			LOG_TEXT("hint", "QEMU needs a power of two"));
+	if (o->memory_bytes && s->memory.bytes != o->memory_bytes)
+		log_event(rounded, LOG_TEXT("what", "existing memory"),
+			LOG_NUMBER("asked", o->memory_bytes), LOG_NUMBER("bytes", s->memory.bytes),
+			LOG_TEXT("name", o->memory_name));
+	log_layout(b);
+	if (!o->peers && budget->peers < o->peers_default)
+		log_event(fewer_peers, LOG_NUMBER("peers", budget->peers),
+			LOG_NUMBER("default", o->peers_default),
+			LOG_TEXT("hint", "the limit of open files or the memory allows no more"));
+	else if (!o->peers && b->mailbox.layout == LAYOUT_LANES)
+		log_event(default_peers, LOG_NUMBER("peers", budget->peers),
+			LOG_TEXT("hint", "--peers makes room for more; the memory grows with "
+					 "their square"));
+	log_event(start, LOG_TEXT("version", FAMEZ_VERSION), LOG_NUMBER("pid", getpid()),
+		LOG_TEXT("socket", o->socket_path), LOG_NUMBER("peers", budget->peers),
+		LOG_NUMBER("vectors", o->vectors), LOG_NUMBER("workers", budget->workers),
+		LOG_TEXT("memory", kinds[o->memory]), LOG_NUMBER("memory_bytes", s->memory.bytes),
+		LOG_NUMBER("first_id", budget->first_id),
+		server == ROSTER_NOBODY ? LOG_TEXT("server_id", "none")
+					: LOG_NUMBER("server_id", server),
+		LOG_NUMBER("descriptors", budget->descriptors),
+		LOG_NUMBER("table_bytes", budget->memory), LOG_TEXT("leaves", leaves[o->leaves]),
+		LOG_TEXT("layout", mailbox_layout_name(b->mailbox.layout)),
+		LOG_NUMBER("lane_bytes", b->mailbox.g.lane_bytes));
+}
+
+static int serve(struct broker *b)
+{
+	struct server *s = b->server;
+	int err;
+
+	err = fabric_open(b);
+	if (err)
+		return err;
+	log_start_lines(b);
+	err = listener_listen(&s->listener);
+	if (err) {
+		(void)why_fail(&s->why, err, "socket: listen: %s", strerror(-err));
+		goto undo_fabric;
+	}
+	log_event(listening, LOG_TEXT("socket", s->options.socket_path));
+	server_serves(s);
+	err = registrar_run(
+		&b->registrar, b->workers, &s->listener, b->signal_fd, s->options.device_names);
+	if (err)
+		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
+	/* It may be printing a report: the logger ends before what it looks at. */
+	workers_finish(b);
+	s->log_stuck = !log_stop();
+
+undo_fabric:
+	if (!s->log_stuck)
+		fabric_close(b);
+	return err;
+}
+
+static int run(struct broker *b)
+{
+	struct server *s = b->server;
+	int err;
+
+	err = signals_open(b);
+	if (err)
+		return err;
+	err = log_start(s->budget.workers + 1u);
+	if (err) {
+		(void)why_fail(&s->why, err, "log: the logger does not start: %s", strerror(-err));
+		goto undo_signals;
+	}
+	log_thread(0);
+	err = serve(b);
+	if (!s->log_stuck)
+		s->log_stuck = !log_stop();
+
+undo_signals:
+	(void)close(b->signal_fd);
+	return err;
+}
+
+int broker_main(void *server)
+{
+	static struct broker b;
+	int err;
+
+	b = (struct broker){.server = server};
+	err = run(&b);
+	if (err)
+		(void)fprintf(stderr, "famez-server: %s\n", b.server->why.text);
+	return server_exit_code(err);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * broker.h - the broker proper: the threads that serve, between main.c's two ends.
+ *
+ * What has a name or must outlive a broker is made by main.c before, and taken away by it
+ * afterwards: the memory, the listening socket, its lock, the pid file. What is made here ends
+ * with the broker. It runs in a process of its own, which the keeper starts again when it dies
+ * (keeper.h); without a keeper in the same one.
+ */
+#ifndef BROKER_H
+#define BROKER_H
+
+#include <sched.h>
+#include <stdbool.h>
+
+#include "budget.h"
+#include "listener.h"
+#include "memory.h"
+#include "options.h"
+#include "why.h"
+
+/* Exit codes besides EXIT_SUCCESS and EXIT_FAILURE; famez-server(8). */
+#define EXIT_USAGE  2
+#define EXIT_LIMITS 3
+#define EXIT_IN_USE 4
+
+/* What main() has made ready. */
+struct server {
+	struct options options;
+	struct budget budget;
+	struct why why;
+	char socket_path[128];
+	cpu_set_t cpus; /* that workers may use */
+	struct memory memory;
+	struct listener listener;
+	bool log_stuck; /* the logger hangs: nothing that it looks at is freed; end by _exit(2) */
+	int parent;     /* a pipe to the process that waits for us to be ready, or -1 */
+};
+
+/** server_exit_code() - of what failed with -errno @err. */
+int server_exit_code(int err);
+
+/** server_serves() - clients are answered from now on: whoever waits for that is told. */
+void server_serves(struct server *s);
+
+/**
+ * broker_main() - serve until SIGTERM or SIGINT. @server: struct server. Returns an exit code;
+ * what went wrong has been printed.
+ */
+int broker_main(void *server);
+
+#endif
