@@ -28,7 +28,8 @@ struct op {
  * ring_init() - a ring for @sends submissions at once and @completions waiting.
  * Takes what the kernel offers to keep completions on our own thread
  * (DEFER_TASKRUN: 6.1, SINGLE_ISSUER: 6.0, COOP_TASKRUN: 5.19; io_uring_setup(2)).
- * Returns 0 or -errno of io_uring_setup(2).
+ * The kernel refuses (-EACCES) what none of us ever submits; op.c has the list.
+ * Returns 0 or -errno of io_uring_setup(2) or io_uring_register(2).
  */
 int ring_init(struct io_uring *ring, unsigned sends, unsigned completions);
 void ring_destroy(struct io_uring *ring);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_op.c - the ring's promises that the worker's chains stand on: a chain enters the
- * kernel in one piece, reports once, and stops where it fails.
+ * kernel in one piece, reports once, and stops where it fails; and what it refuses.
  */
 #include "unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "op.h"
 
@@ -21,6 +23,8 @@ struct counted {
 	struct counted *next; /* armed when this one completes */
 };
 
+static void arm_quick(struct counted *c);
+
 static void on_done(struct op *op, int res, uint32_t flags)
 {
 	struct counted *c = container_of(op, struct counted, op);
@@ -28,12 +32,8 @@ static void on_done(struct op *op, int res, uint32_t flags)
 	(void)flags;
 	c->done++;
 	c->res = res;
-	if (c->next) {
-		struct io_uring_sqe *sqe = ring_sqe(&ring);
-
-		io_uring_prep_nop(sqe);
-		op_arm(&c->next->op, sqe, on_done);
-	}
+	if (c->next)
+		arm_quick(c->next);
 }
 
 static int set_up(void **state)
@@ -49,11 +49,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void arm_nop(struct counted *c)
+/* What completes at once: there is nothing to cancel. */
+static void arm_quick(struct counted *c)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
 
-	io_uring_prep_nop(sqe);
+	io_uring_prep_cancel64(sqe, 1, 0);
 	op_arm(&c->op, sqe, on_done);
 }
 
@@ -63,7 +64,7 @@ static void what_is_reserved_is_there_and_what_was_queued_is_not_lost(void **sta
 
 	(void)state;
 	for (unsigned i = 0; i < UNIT_COUNT(before); i++)
-		arm_nop(&before[i]);
+		arm_quick(&before[i]);
 	assert_true(io_uring_sq_space_left(&ring) < ENTRIES / 2);
 	ring_reserve(&ring, ENTRIES / 2);
 	assert_true(io_uring_sq_space_left(&ring) >= ENTRIES / 2);
@@ -81,7 +82,7 @@ static void send_chain(int sock, unsigned bad, struct counted *sends)
 	for (unsigned i = 0; i < 3; i++) {
 		struct io_uring_sqe *sqe = ring_sqe(&ring);
 
-		io_uring_prep_send(sqe, i == bad ? -1 : sock, &byte, 1, MSG_DONTWAIT);
+		io_uring_prep_write(sqe, i == bad ? -1 : sock, &byte, 1, 0);
 		op_arm(&sends[i].op, sqe, on_done);
 		if (i < 2)
 			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
@@ -101,7 +102,7 @@ static void a_chain_reports_once_and_stops_where_it_fails(void **state)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 		/* So full that the chain would not fit behind what is there. */
 		for (unsigned i = 0; i < UNIT_COUNT(before); i++)
-			arm_nop(&before[i]);
+			arm_quick(&before[i]);
 		send_chain(pair[0], bad, sends);
 		for (unsigned i = 0; i < 3; i++)
 			assert_int_equal(sends[i].done, i == failed_at);
@@ -120,7 +121,7 @@ static void a_handler_may_arm_however_full_the_queues_are(void **state)
 	(void)state;
 	for (unsigned i = 0; i < UNIT_COUNT(first); i++) {
 		first[i].next = &second[i];
-		arm_nop(&first[i]);
+		arm_quick(&first[i]);
 	}
 	assert_int_equal(ring_turn(&ring, 1), 0);
 	assert_int_equal(ring_turn(&ring, 1), 0);
@@ -131,6 +132,38 @@ static void a_handler_may_arm_however_full_the_queues_are(void **state)
 	}
 }
 
+static int done_alone(struct io_uring_sqe *sqe)
+{
+	struct counted c = {0};
+
+	op_arm(&c.op, sqe, on_done);
+	assert_int_equal(ring_turn(&ring, 1), 0);
+	assert_int_equal(c.done, 1);
+	return c.res;
+}
+
+/* A filter of system calls does not see what a ring is asked for. */
+static void what_nobody_here_asks_for_is_refused(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct io_uring_sqe *sqe;
+
+	(void)state;
+	sqe = ring_sqe(&ring);
+	io_uring_prep_openat(sqe, AT_FDCWD, "/dev/null", O_RDONLY, 0);
+	assert_int_equal(done_alone(sqe), -EACCES);
+	sqe = ring_sqe(&ring);
+	io_uring_prep_socket(sqe, AF_INET, SOCK_STREAM, 0, 0);
+	assert_int_equal(done_alone(sqe), -EACCES);
+	sqe = ring_sqe(&ring);
+	io_uring_prep_connect(sqe, -1, (struct sockaddr *)&address, sizeof(address));
+	assert_int_equal(done_alone(sqe), -EACCES);
+	sqe = ring_sqe(&ring);
+	io_uring_prep_unlink(sqe, "/nothing", 0);
+	assert_int_equal(done_alone(sqe), -EACCES);
+	assert_int_equal(io_uring_register_files(&ring, (int[]){-1}, 1), -EACCES);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(int argc, char **argv)
@@ -138,6 +171,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		T(what_is_reserved_is_there_and_what_was_queued_is_not_lost),
 		T(a_chain_reports_once_and_stops_where_it_fails),
+		T(what_nobody_here_asks_for_is_refused),
 		T(a_handler_may_arm_however_full_the_queues_are),
 	};
 
