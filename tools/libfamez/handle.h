@@ -10,6 +10,7 @@
 
 #include "famez/peer.h"
 #include "famez/wire.h"
+#include "spin.h"
 #include "stream.h"
 
 #include <stdbool.h>
@@ -43,19 +44,6 @@ struct kept {
 	uint16_t *told; /* of those: vectors told, or KEPT_LEFT */
 	int error;      /* to be returned once; 0: none */
 	bool lost;      /* the server is gone */
-};
-
-/* How long to poll before sleeping, from 0 to max_ns: halved when it was in vain. And not at all in
- * a flood; see spin() in messages.c. */
-struct spin {
-	int64_t max_ns;
-	int64_t now_ns;
-	bool brief;           /* the last sleep was */
-	unsigned trial_in;    /* waits without, while now_ns is 0 */
-	unsigned trial_every; /* what that begins with */
-	unsigned probe_in;    /* waits until we see whether more would come */
-	unsigned probe_every; /* what that begins with */
-	bool flood;           /* a great many came, the last time that we let them */
 };
 
 struct post {

@@ -30,43 +30,12 @@
 /* Calls that found something until the clock is looked at. */
 #define BUSY_MAX 1024u
 
-/* Polls between two looks at the clock. */
-#define POLLS 16u
-
-#define SPIN_US 20
-/* Less is not worth it. */
-#define SPIN_NS_MIN 1000
-/* A sleep shorter than so many times what we poll at most was short; after such a one we try to
- * poll for so many times; and if that is in vain, wait twice as often until the next, but so
- * often at most. */
-#define BRIEF_TIMES 6
-#define TRIAL_TIMES 4
-#define TRIALS_MAX  1024u
-
-/* So many messages since the last wait are a batch; so many are a flood. */
-#define BATCH 8u
-#define FLOOD 64u
-/* How long we let them come, to see which it is, and in a flood that we can't sleep in; and every
- * how many batches we want to see. */
-#define PROBE_NS  16000
-#define LINGER_NS 8000
-#define PROBE_MIN 8u
-#define PROBE_MAX 8192u
-
 /* How often we look whether a v1 slot was emptied: nobody rings for that. */
 #define SLOT_MS 5
 #define SLOT_NS (SLOT_MS * INT64_C(1000000))
 
 /* Most things taken in between two calls' work. */
 #define HEARD_MAX 64u
-
-static int64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 static void deadline_in(struct timespec *deadline, int ms)
 {
@@ -385,13 +354,7 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 		err = handle_watch(f, p->timer, p->call_back);
 	if (err)
 		goto undo_call_back;
-	if (how->spin_us > 0)
-		p->spin.max_ns = how->spin_us * INT64_C(1000);
-	else if (how->spin_us == 0)
-		p->spin.max_ns = SPIN_US * INT64_C(1000);
-	if (sysconf(_SC_NPROCESSORS_ONLN) <= 1)
-		p->spin.max_ns = 0;
-	p->spin.now_ns = p->spin.max_ns;
+	spin_init(&p->spin, how->spin_us);
 	p->room_spin = p->spin;
 	p->ticked_ns = now_ns(CLOCK_MONOTONIC_COARSE);
 	place = (struct mail_place){
@@ -481,16 +444,7 @@ int messages_next(struct famez *f, struct famez_event *event)
 	return 0;
 }
 
-/* ---- polling before sleeping ------------------------------------------------------------- */
-
-static inline void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
+/* ---- waiting ----------------------------------------------------------------------------- */
 
 /* What is waited for: a message, or room. */
 struct waited {
@@ -500,90 +454,11 @@ struct waited {
 	size_t bytes;
 };
 
-static bool has_come(const struct waited *w)
+static bool has_come(const void *what)
 {
+	const struct waited *w = what;
+
 	return w->into ? mail_peek(w->mail, w->into) : mail_has_room(w->mail, w->peer, w->bytes);
-}
-
-/* Let them come, and don't look: that would take from the sender what it writes. */
-static void linger(int64_t ns)
-{
-	int64_t until = now_ns(CLOCK_MONOTONIC) + ns;
-
-	do {
-		for (unsigned i = 0; i < POLLS; i++)
-			relax();
-	} while (now_ns(CLOCK_MONOTONIC) < until);
-}
-
-/*
- * Should we poll, who have met so many messages since we waited last? Who polls while messages
- * stream is always right behind the other side, and takes from it, again and again, the very line
- * of memory that it writes next: both are slower for it. So in a flood we sleep at once, and find a
- * great many more. But who asks by the batch and waits for the answers wants us to poll. Only time
- * tells which it is: now and then we let messages come for a while, and see whether more than a
- * batch does.
- */
-static bool is_flood(struct spin *s, uint64_t met)
-{
-	if (!met && s->flood)
-		return true; /* what woke us was something else */
-	if (met >= FLOOD) {
-		s->probe_in = s->probe_every = PROBE_MIN;
-		s->flood = true;
-		return true;
-	}
-	s->flood = false;
-	if (met < BATCH || (s->probe_in && --s->probe_in))
-		return false;
-	/* What has come by then is counted at the next wait. */
-	s->probe_every = s->probe_every < PROBE_MAX ? 2 * s->probe_every + PROBE_MIN : PROBE_MAX;
-	s->probe_in = s->probe_every;
-	linger(PROBE_NS);
-	return false;
-}
-
-/*
- * Who polled in vain again and again has given up, and sleeps at once. But where both sides have
- * done so, each waits only for the other one to wake, a little longer than it would have polled; so
- * after a short sleep we try again, for longer.
- */
-static int64_t spin_ns(struct spin *s)
-{
-	if (s->now_ns)
-		return s->now_ns;
-	if (!s->brief || (s->trial_in && --s->trial_in))
-		return 0;
-	s->trial_every = s->trial_every < TRIALS_MAX ? 2 * s->trial_every + 1 : TRIALS_MAX;
-	s->trial_in = s->trial_every;
-	return s->max_ns * TRIAL_TIMES;
-}
-
-/* Returns whether it has come. @met: messages since we waited last. */
-static bool spin(struct spin *s, const struct waited *w, uint64_t met)
-{
-	int64_t until, ns;
-
-	if (!s->max_ns || is_flood(s, met))
-		return false;
-	ns = spin_ns(s);
-	if (!ns)
-		return false;
-	until = now_ns(CLOCK_MONOTONIC) + ns;
-	do {
-		for (unsigned poll = 0; poll < POLLS; poll++) {
-			if (has_come(w)) {
-				s->now_ns = 2 * ns < s->max_ns ? 2 * ns : s->max_ns;
-				s->trial_in = s->trial_every = 0;
-				return true;
-			}
-			relax();
-		}
-	} while (now_ns(CLOCK_MONOTONIC) < until);
-	s->now_ns /= 2;
-	if (s->now_ns < SPIN_NS_MIN)
-		s->now_ns = 0;
-	return false;
 }
 
 /* hear(), and take note of how long that was. */
@@ -592,7 +467,7 @@ SELDOM static void sleep_and_hear(struct famez *f, struct spin *s, int timeout_m
 	int64_t begun = now_ns(CLOCK_MONOTONIC);
 
 	hear(f, timeout_ms);
-	s->brief = now_ns(CLOCK_MONOTONIC) - begun < s->max_ns * BRIEF_TIMES;
+	spin_slept(s, now_ns(CLOCK_MONOTONIC) - begun);
 }
 
 /* ---- sending ----------------------------------------------------------------------------- */
@@ -609,7 +484,7 @@ static int wait_for_room(
 	for (;;) {
 		mail_flush_all(m);
 		after(f);
-		if (!spin(&f->post->room_spin, &w, mail_sent(m, peer)) &&
+		if (!spin_until(&f->post->room_spin, has_come, &w, mail_sent(m, peer)) &&
 			!mail_ask(m, peer, bytes)) {
 			ms = handle_remaining_ms(deadline);
 			if (ms == 0) {
@@ -897,7 +772,7 @@ static bool wait_for_message(
 	do {
 		mail_flush_all(w.mail);
 		after(f);
-		if (spin(&f->post->spin, &w, mail_taken(w.mail)))
+		if (spin_until(&f->post->spin, has_come, &w, mail_taken(w.mail)))
 			return true;
 		ms = handle_remaining_ms(deadline);
 		if (!mail_sleep(w.mail, false)) {
@@ -908,8 +783,8 @@ static bool wait_for_message(
 			/* If that leads to nothing again and again, somebody scribbles. */
 			off = 0;
 			hear(f, 1);
-		} else if (f->post->spin.flood) {
-			linger(LINGER_NS);
+		} else {
+			spin_linger(&f->post->spin);
 		}
 		if (mail_peek(w.mail, m))
 			return true;
