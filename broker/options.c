@@ -28,6 +28,13 @@ enum {
 	OPTION_CPUS,
 	OPTION_SOCKET_MODE,
 	OPTION_SOCKET_OWNER,
+	OPTION_SOCKET_GROUP,
+	OPTION_ALLOW_UID,
+	OPTION_ALLOW_GID,
+	OPTION_MAX_PER_UID,
+	OPTION_JOINS_PER_SECOND,
+	OPTION_ZONE,
+	OPTION_BIND,
 	OPTION_DAEMON,
 	OPTION_LOGFILE,
 	OPTION_LOG_FORMAT,
@@ -63,6 +70,13 @@ static const struct option long_options[] = {
 	{"cpus", required_argument, NULL, OPTION_CPUS},
 	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
 	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
+	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
+	{"allow-uid", required_argument, NULL, OPTION_ALLOW_UID},
+	{"allow-gid", required_argument, NULL, OPTION_ALLOW_GID},
+	{"max-per-uid", required_argument, NULL, OPTION_MAX_PER_UID},
+	{"joins-per-second", required_argument, NULL, OPTION_JOINS_PER_SECOND},
+	{"zone", required_argument, NULL, OPTION_ZONE},
+	{"bind", required_argument, NULL, OPTION_BIND},
 	{"daemon", no_argument, NULL, OPTION_DAEMON},
 	{"logfile", required_argument, NULL, OPTION_LOGFILE},
 	{"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -96,7 +110,12 @@ const char *options_help(void)
 	       "server        --personality P    genz or none (genz)  --dialect fee|famez\n"
 	       "socket    -S, --socketpath PATH  (/run/famez.sock, $XDG_RUNTIME_DIR/famez.sock)\n"
 	       "              --socket-mode M    octal, such as 0660\n"
-	       "              --socket-owner O   USER, USER:GROUP or :GROUP\n"
+	       "              --socket-owner O   USER, USER:GROUP or :GROUP; --socket-group G\n"
+	       "admission     --allow-uid LIST   users that may connect (all)  --allow-gid LIST\n"
+	       "              --max-per-uid N    peers of one user         (as many as --peers)\n"
+	       "              --joins-per-second N  of one user                (no limit)\n"
+	       "              --zone FILE        who is told of whom; SIGHUP reads it again\n"
+	       "              --bind FILE        which VM has which ID; SIGHUP reads it again\n"
 	       "threads       --workers N        (one per CPU, at most 8)\n"
 	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
@@ -227,6 +246,44 @@ int options_parse_owner(const char *text, uid_t *uid, gid_t *gid)
 	return 0;
 }
 
+static bool find_id(const char *word, bool groups, uint32_t *id)
+{
+	const struct group *group = groups ? getgrnam(word) : NULL;
+	const struct passwd *user = groups ? NULL : getpwnam(word);
+	uint64_t number;
+
+	if (group)
+		*id = group->gr_gid;
+	else if (user)
+		*id = user->pw_uid;
+	else if (parse_number(word, UINT32_MAX - 1, &number) == 0)
+		*id = (uint32_t)number;
+	else
+		return false;
+	return true;
+}
+
+int options_parse_ids(const char *text, bool groups, uint32_t *ids, unsigned most)
+{
+	unsigned count = 0;
+
+	for (;;) {
+		size_t bytes = strcspn(text, ",");
+		char word[64];
+
+		if (!bytes || bytes >= sizeof(word) || count == most)
+			return -EINVAL;
+		memcpy(word, text, bytes);
+		word[bytes] = '\0';
+		if (!find_id(word, groups, &ids[count]))
+			return -EINVAL;
+		count++;
+		if (!text[bytes])
+			return (int)count;
+		text += bytes + 1;
+	}
+}
+
 static int wrong(struct why *why, const char *option, const char *value, const char *right)
 {
 	return why_fail(why, -EINVAL, "%s: \"%.64s\" won't do; want %s", option, value, right);
@@ -241,6 +298,27 @@ static int take_number(struct why *why, const char *option, const char *text, ui
 		return 0;
 	return why_fail(why, -EINVAL, "%s: \"%.64s\" won't do; want a number from %llu to %llu",
 		option, text, (unsigned long long)min, (unsigned long long)max);
+}
+
+static int take_ids(struct why *why, const char *option, const char *text, bool groups,
+	uint32_t *ids, uint16_t *count)
+{
+	int found = options_parse_ids(text, groups, ids, ADMIT_LIST_MAX);
+
+	if (found < 0)
+		return wrong(why, option, text,
+			groups ? "at most 64 groups, names or numbers, with commas between them"
+			       : "at most 64 users, names or numbers, with commas between them");
+	*count = (uint16_t)found;
+	return 0;
+}
+
+static int take_file(struct why *why, const char *option, const char *path, const char **file)
+{
+	if (!*path)
+		return wrong(why, option, path, "the path of a file");
+	*file = path;
+	return 0;
 }
 
 static int take_size(struct options *o, const char *text, struct why *why)
@@ -331,6 +409,7 @@ static int take_option(
 {
 	uint64_t number = 0;
 	unsigned mode_digits;
+	uint32_t id;
 	uid_t uid;
 	gid_t gid;
 	int err = 0;
@@ -428,6 +507,33 @@ static int take_option(
 		if (options_parse_owner(value, &uid, &gid))
 			err = wrong(why, "--socket-owner", value,
 				"USER, USER:GROUP or :GROUP that this system knows");
+		break;
+	case OPTION_SOCKET_GROUP:
+		o->socket_group = value;
+		if (options_parse_ids(value, true, &id, 1) != 1)
+			err = wrong(why, "--socket-group", value, "a group that this system knows");
+		break;
+	case OPTION_ALLOW_UID:
+		err = take_ids(
+			why, "--allow-uid", value, false, o->admit.uids, &o->admit.uids_count);
+		break;
+	case OPTION_ALLOW_GID:
+		err = take_ids(
+			why, "--allow-gid", value, true, o->admit.gids, &o->admit.gids_count);
+		break;
+	case OPTION_MAX_PER_UID:
+		err = take_number(why, "--max-per-uid", value, 1, FAMEZ_WIRE_ID_MAX + 1, &number);
+		o->admit.peers_per_uid = (uint32_t)number;
+		break;
+	case OPTION_JOINS_PER_SECOND:
+		err = take_number(why, "--joins-per-second", value, 1, 1000000, &number);
+		o->admit.joins_per_second = (uint32_t)number;
+		break;
+	case OPTION_ZONE:
+		err = take_file(why, "--zone", value, &o->zone_file);
+		break;
+	case OPTION_BIND:
+		err = take_file(why, "--bind", value, &o->bind_file);
 		break;
 	case OPTION_DAEMON:
 		o->daemon = true;

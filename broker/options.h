@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "admit.h"
 #include "memory.h"
 #include "why.h"
 
@@ -51,6 +52,11 @@ struct options {
 	const char *socket_path;  /* NULL: main() finds one */
 	int socket_mode;          /* -1: as the umask has it */
 	const char *socket_owner; /* USER[:GROUP], NULL: not changed */
+	const char *socket_group; /* comes before the one of socket_owner; NULL: that one */
+	/* admission */
+	struct admit_rules admit;
+	const char *zone_file; /* NULL: everybody sees everybody */
+	const char *bind_file; /* NULL: no ID is kept for anybody */
 	/* threads */
 	uint16_t workers; /* 0: one per CPU */
 	bool pin;
@@ -89,6 +95,12 @@ int options_parse_size(const char *text, uint64_t *bytes);
 
 /** options_parse_cpus() - "0,2-3". Returns 0, -EINVAL, or -ERANGE. */
 int options_parse_cpus(const char *text, cpu_set_t *cpus);
+
+/**
+ * options_parse_ids() - "alice,1000" into @ids, in the order given: names of users, or with
+ * @groups of groups, and numbers. Returns their count, 1..@most, or -EINVAL.
+ */
+int options_parse_ids(const char *text, bool groups, uint32_t *ids, unsigned most);
 
 /** options_parse_owner() - "user", "user:group", ":group", names or numbers. 0 or -EINVAL. */
 int options_parse_owner(const char *text, uid_t *uid, gid_t *gid);

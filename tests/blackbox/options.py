@@ -42,7 +42,8 @@ def test_help_fits_a_screen_and_names_every_option():
                      "shm-name", "shm-path", "mailbox", "size", "vectors", "peers", "nClients",
                      "silent", "leaves", "device-names", "stall-timeout", "workers", "cpus",
                      "socket-mode", "socket-owner", "logfile", "log-format", "check", "layout",
-                     "dialect", "personality"):
+                     "dialect", "personality", "socket-group", "allow-uid", "allow-gid",
+                     "max-per-uid", "joins-per-second", "zone", "bind"):
             assert f"--{name}" in out, f"--{name} is not in the help"
 
 
@@ -66,7 +67,8 @@ def test_a_missing_value_is_refused():
     for option in ("-S", "-l", "-n", "-M", "-m", "-p", "--peers", "--workers", "--logfile",
                    "--stall-timeout", "--cpus", "--leaves", "--log-format", "--socket-mode",
                    "--socket-owner", "--device-names", "--nClients", "--mailbox", "--layout",
-                   "--dialect", "--personality"):
+                   "--dialect", "--personality", "--socket-group", "--allow-uid", "--allow-gid",
+                   "--max-per-uid", "--joins-per-second", "--zone", "--bind"):
         wrong(option)
 
 
@@ -111,6 +113,16 @@ def test_a_socket_mode_is_octal_and_an_owner_exists():
         wrong("--socket-mode", value)
     for value in ("no-such-user-here", "root:no-such-group-here", "", ":"):
         wrong("--socket-owner", value)
+
+
+def test_users_groups_and_quotas_are_checked_before_anything_opens():
+    for value in ("no-such-user-here", "", "1,,2", "1,", "-1"):
+        wrong("--allow-uid", value, says="users")
+        wrong("--allow-gid", value, says="groups")
+    for value in ("0", "-1", "many", ""):
+        wrong("--max-per-uid", value, says="from 1")
+        wrong("--joins-per-second", value, says="from 1")
+    wrong("--socket-group", "no-such-group-here", says="group")
 
 
 def test_a_stall_timeout_is_a_number_of_seconds():

@@ -28,6 +28,9 @@ static void check_taken(const struct options *o)
 	assert(!o->socket_path || *o->socket_path);
 	assert(!o->pidfile || *o->pidfile);
 	assert(!o->logfile || *o->logfile);
+	assert(!o->zone_file || *o->zone_file);
+	assert(!o->bind_file || *o->bind_file);
+	assert(o->admit.uids_count <= ADMIT_LIST_MAX && o->admit.gids_count <= ADMIT_LIST_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -389,6 +389,61 @@ static void a_socket_owner_must_exist(void **state)
 	refused("--socket-owner ''", "USER");
 }
 
+static void users_and_groups_are_names_or_numbers_with_commas(void **state)
+{
+	struct options o = parse("--allow-uid root,1000,65534 --allow-gid root,7");
+	char many[64 * 3 + 32] = "--allow-uid 1";
+
+	(void)state;
+	assert_int_equal(o.admit.uids_count, 3);
+	assert_int_equal(o.admit.uids[0], 0);
+	assert_int_equal(o.admit.uids[1], 1000);
+	assert_int_equal(o.admit.uids[2], 65534);
+	assert_int_equal(o.admit.gids_count, 2);
+	assert_int_equal(o.admit.gids[1], 7);
+	assert_int_equal(parse("").admit.uids_count, 0);
+	assert_int_equal(parse("").admit.gids_count, 0);
+	refused("--allow-uid no-such-user-here", "no-such-user-here|64 users");
+	refused("--allow-gid no-such-group-here", "no-such-group-here|64 groups");
+	refused("--allow-uid ''", "--allow-uid");
+	refused("--allow-uid 1,,2", "1,,2");
+	refused("--allow-uid 1,", "commas");
+	refused("--allow-uid 4294967295", "4294967295");
+	for (unsigned n = 1; n < 64; n++)
+		strcat(many, ",1");
+	assert_int_equal(parse(many).admit.uids_count, 64);
+	strcat(many, ",1");
+	refused(many, "at most 64");
+}
+
+static void quotas_of_a_user_are_numbers_from_1(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--max-per-uid 7").admit.peers_per_uid, 7);
+	assert_int_equal(parse("--joins-per-second 30").admit.joins_per_second, 30);
+	assert_int_equal(parse("").admit.peers_per_uid, 0);
+	assert_int_equal(parse("").admit.joins_per_second, 0);
+	refused("--max-per-uid 0", "--max-per-uid|from 1 to 65536");
+	refused("--max-per-uid many", "many");
+	refused("--joins-per-second 0", "from 1 to 1000000");
+	refused("--joins-per-second 0.5", "0.5");
+}
+
+static void zones_and_ids_come_from_files_and_the_socket_may_have_a_group(void **state)
+{
+	(void)state;
+	assert_string_equal(parse("--zone /etc/famez/zones").zone_file, "/etc/famez/zones");
+	assert_string_equal(parse("--bind ids").bind_file, "ids");
+	assert_null(parse("").zone_file);
+	assert_null(parse("").bind_file);
+	refused("--zone ''", "--zone|file");
+	refused("--bind ''", "--bind|file");
+	assert_string_equal(parse("--socket-group root").socket_group, "root");
+	assert_null(parse("").socket_group);
+	refused("--socket-group no-such-group-here", "no-such-group-here|group");
+	refused("--socket-group root,root", "root,root");
+}
+
 static void names_of_memory_have_no_slashes(void **state)
 {
 	(void)state;
@@ -448,13 +503,15 @@ static void whoever_asks_for_help_gets_a_screenful(void **state)
 	for (const char *p = help; *p; p++)
 		lines += *p == '\n';
 	assert_in_range(lines, 10, 60);
-	for (unsigned n = 0; n < 29; n++) {
-		static const char *const names[] = {"--help", "--version", "--verbose",
-			"--foreground", "--daemon", "--pidfile", "--socketpath", "--shm-name",
-			"--shm-path", "--mailbox", "--size", "--vectors", "--peers", "--nClients",
-			"--silent", "--leaves", "--device-names", "--stall-timeout", "--workers",
-			"--cpus", "--socket-mode", "--socket-owner", "--logfile", "--log-format",
-			"--layout", "--dialect", "--personality", "--check", "ivshmem-server"};
+	for (unsigned n = 0; n < 36; n++) {
+		static const char *const names[] = {"--socket-group", "--allow-uid", "--allow-gid",
+			"--max-per-uid", "--joins-per-second", "--zone", "--bind", "--help",
+			"--version", "--verbose", "--foreground", "--daemon", "--pidfile",
+			"--socketpath", "--shm-name", "--shm-path", "--mailbox", "--size",
+			"--vectors", "--peers", "--nClients", "--silent", "--leaves",
+			"--device-names", "--stall-timeout", "--workers", "--cpus", "--socket-mode",
+			"--socket-owner", "--logfile", "--log-format", "--layout", "--dialect",
+			"--personality", "--check", "ivshmem-server"};
 
 		if (!strstr(help, names[n]))
 			fail_msg("the help says nothing of %s", names[n]);
@@ -627,6 +684,9 @@ int main(int argc, char **argv)
 		T(workers_and_cpus_are_taken),
 		T(a_socket_mode_is_octal),
 		T(a_socket_owner_must_exist),
+		T(users_and_groups_are_names_or_numbers_with_commas),
+		T(quotas_of_a_user_are_numbers_from_1),
+		T(zones_and_ids_come_from_files_and_the_socket_may_have_a_group),
 		T(names_of_memory_have_no_slashes),
 		T(a_leading_slash_of_a_name_is_shm_opens),
 		T(empty_paths_are_refused),
