@@ -19,6 +19,7 @@
 static_assert(sizeof(struct view) == 40, "part of the state: a change is a new STATE_VERSION");
 static_assert(sizeof(struct state_view) == 2 * STATE_LINE, "");
 static_assert(sizeof(struct state_member) == 2 * STATE_LINE, "");
+static_assert(sizeof(struct state_heard) == 120, "no padding in what is summed");
 static_assert(sizeof(struct state_wish) == 48, "no padding in what is summed");
 static_assert(sizeof(struct state_view_side) == 56, "no padding in what is summed");
 static_assert(sizeof(unsigned long) == sizeof(uint64_t), "held bits are words of 64");
@@ -132,8 +133,11 @@ void state_memory_init(struct state *s, void *zeroed, const struct state_wish *w
 		s->bells[i] = -1;
 	for (uint32_t id = 0; id < wish->ids_max; id++)
 		atomic_init(&s->members[id].sock, -1);
-	for (uint16_t w = 0; w < wish->workers; w++)
+	for (uint16_t w = 0; w < wish->workers; w++) {
 		atomic_init(&s->workers[w].tell_id, STATE_NOBODY);
+		atomic_init(&s->workers[w].said.id, STATE_NOBODY);
+		s->workers[w].relay.sender = STATE_NOBODY;
+	}
 	/* The server is there from the start, and never goes. */
 	if (wish->server_id != STATE_NOBODY) {
 		s->seq = 1;

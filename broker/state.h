@@ -124,19 +124,26 @@ struct state_view {
 	} side[2];
 };
 
-/* What was heard from it and said to it, by ID: state_mail.h. The worker of its share. */
+/* How things stand with a peer of the server's inbox; state_mail.h. */
+struct state_heard {
+	uint64_t rx_at;  /* so far its lane to us has been taken */
+	uint64_t tx_at;  /* so far ours to it is published */
+	uint64_t check;  /* of all the others; state_mail_check() */
+	uint64_t change; /* as in state_member, as far as the worker of its share knows */
+	uint32_t generation, gone;
+	uint32_t greeting; /* 1: it has yet to be greeted */
+	uint32_t unused;
+	unsigned char memory[PERSONALITY_PEER_BYTES]; /* the personality's */
+};
+
+/* What was heard from it and said to it, by ID of the mailbox. The worker of its share writes. */
 struct state_mail {
-	_Alignas(STATE_LINE) _Atomic uint32_t sel;
-	_Atomic uint32_t relay_done; /* bit by worker */
-	uint64_t relay_pos;
-	struct state_mail_side {
-		uint64_t seq;
-		uint32_t check;
-		uint32_t generation, gone, joins;
-		uint64_t rx_at, tx_from, tx_at;
-		uint8_t greeting;
-		_Alignas(8) unsigned char memory[PERSONALITY_PEER_BYTES];
-	} side[2];
+	_Alignas(STATE_LINE) struct state_heard heard;
+	uint32_t owed; /* 1: it may be waiting to be told of room in its lane */
+	_Atomic uint32_t
+		relay_done; /* bit by worker, each its own: passed on to all of its members */
+	uint64_t relay_pos; /* | 1: what stands there in its lane is being passed on. 0: nothing */
+	uint64_t blocks;    /* of 64 groups each: those with bits of it are among these */
 };
 
 /* A notice as sendmmsg(2) wants it. */
@@ -163,11 +170,17 @@ struct state_worker {
 	uint32_t tell_count;
 	uint32_t sleep; /* number of its last sleep in the server's inbox */
 	struct {
-		uint32_t active, sender;
-		uint64_t pos;
-		uint32_t at, into;
-		uint64_t tx_from, tx_to;
-	} relay; /* what it is passing on to a group */
+		uint32_t sender; /* STATE_NOBODY: none */
+		uint32_t at;     /* its peers before this one have it, or miss it */
+		uint64_t pos;    /* where it stands in the sender's lane */
+	} relay;                 /* what it passes on to a group, or did last */
+	_Alignas(STATE_LINE) struct {
+		_Atomic uint32_t id; /* STATE_NOBODY: nothing is under way */
+		uint32_t whole;      /* 1: all of `after` counts; 0: its positions and `check` */
+		uint32_t relay_at;   /* what relay.at is after it */
+		uint64_t tx_from;    /* published is what lies between this and after.tx_at */
+		struct state_heard after;
+	} said; /* the slot of mail: what it is about to say to one peer */
 	_Alignas(STATE_LINE) struct mmsghdr tell[STATE_TELL_MAX];
 	struct state_send send[STATE_TELL_MAX];
 	struct state_after after[STATE_TELL_MAX];

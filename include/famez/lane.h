@@ -192,6 +192,49 @@ static inline void famez_tx_open(struct famez_tx *tx, void *base, const struct f
 	*tx = made;
 }
 
+/**
+ * famez_tx_published() - was what was begun at @at of this lane published before its sender died?
+ * For a sender that writes down, before it publishes, from where to where it does, and goes on with
+ * famez_tx_resume() at one or the other.
+ */
+static inline bool famez_tx_published(
+	void *base, const struct famez_geometry *g, uint32_t receiver, uint32_t sender, uint64_t at)
+{
+	/* Until S1 the zero stands there that the batch before left; and nobody but us overwrites
+	 * it, except who garbles the lane. */
+	return famez_load_acquire(famez_head_at(
+		       famez_lane_data_at(base, g, receiver, sender), g->lane_bytes, at)) != 0;
+}
+
+/**
+ * famez_tx_resume() - go on at @at, up to where we published, as we know ourselves. 0 in a lane
+ * where nobody wrote yet. What is not ours in the file is not believed.
+ */
+static inline void famez_tx_resume(struct famez_tx *tx, void *base, const struct famez_geometry *g,
+	uint32_t receiver, uint32_t sender, uint32_t from, uint32_t to, uint64_t at)
+{
+	struct famez_lane *lane = famez_lane_at(base, g, receiver, sender);
+	struct famez_tx made = FAMEZ_ZEROED;
+
+	made.data = famez_lane_data_at(base, g, receiver, sender);
+	made.lane = lane;
+	made.bytes = g->lane_bytes;
+	made.from = from;
+	made.to = to;
+	made.sender = sender;
+	made.messages = famez_load_relaxed(&lane->messages);
+	made.payload_bytes = famez_load_relaxed(&lane->payload_bytes);
+	made.rings = famez_load_relaxed(&lane->rings);
+	made.full = famez_load_relaxed(&lane->full);
+	made.at = made.begun = made.clear = at;
+	/* Full, until famez_tx_look() has seen how far the receiver is. */
+	made.limit = at;
+	famez_store_relaxed(famez_head_at(made.data, made.bytes, at), UINT64_C(0));
+	/* Ordered: before what we write into the room, as in famez_tx_room(). */
+	famez_store_ordered(&lane->produced, at);
+	*tx = made;
+}
+
 /* Is there room for @size bytes and the zero behind them? */
 static inline bool famez_tx_room(struct famez_tx *tx, uint64_t size)
 {
@@ -395,6 +438,9 @@ struct famez_rx {
 	uint32_t to;        /* our generation */
 	uint32_t sender;
 	uint64_t stale, garbled;
+	/* NULL, or where 1 is stored before `waiting` is cleared: whoever goes on for us after our
+	 * death owes the sender a ring. Ours to clear, once it has been rung. */
+	uint32_t *owed;
 	/* for inbox.h */
 	uint32_t empty; /* looks in a row that found nothing */
 	bool in_hand;
@@ -430,6 +476,18 @@ static inline void famez_rx_open(struct famez_rx *rx, void *base, const struct f
 }
 
 /**
+ * famez_rx_resume() - go on at @at, up to where we have read, as we know ourselves; 0 in a lane
+ * that nobody read yet. Else as famez_rx_open(). What was given back last is said again with the
+ * next careful look, famez_rx_idle(), which the sender may be waiting for: have the lane in hand.
+ */
+static inline void famez_rx_resume(struct famez_rx *rx, void *base, const struct famez_geometry *g,
+	uint32_t receiver, uint32_t sender, uint32_t to, uint64_t at)
+{
+	famez_rx_open(rx, base, g, receiver, sender, to);
+	rx->at = rx->published = rx->looked = at;
+}
+
+/**
  * famez_rx_publish() - give back all that was released. True: the sender waits and is to be
  * rung. Once it has been looked at, `waiting` is 0.
  */
@@ -450,6 +508,9 @@ static inline bool famez_rx_publish(struct famez_rx *rx)
 	if (!famez_load_ordered(&lane->waiting))
 #endif
 		return false;
+	/* In this order: the exchange is ordered, and comes after it. */
+	if (rx->owed)
+		famez_store_relaxed(rx->owed, 1u);
 	return __atomic_exchange_n(&lane->waiting, 0u, __ATOMIC_SEQ_CST) != 0;
 }
 
@@ -565,6 +626,16 @@ static inline int famez_rx_peek(struct famez_rx *rx, struct famez_seen *m)
 	rx->size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
 	famez_rx_see(m, head, word);
 	return 1;
+}
+
+/** famez_rx_ready() - would famez_rx_peek() find a message here, and pass over nothing before? */
+static inline bool famez_rx_ready(const struct famez_rx *rx)
+{
+	const uint64_t in_ring = rx->at & (rx->bytes - 1);
+
+	return famez_rx_is_ours(
+		famez_load_acquire((const uint64_t *)(const void *)(rx->data + in_ring)),
+		rx->bytes - in_ring, rx->most, rx->to);
 }
 
 /** famez_rx_release_quick() - famez_rx_release() where that tells the sender nothing. False:
