@@ -34,7 +34,7 @@ void ledger_take(struct state *s, uint32_t id, const struct ledger_newcomer *n)
 	m->said = n->said;
 	state_point();
 	m->cookie = n->cookie;
-	m->zones = n->zones;
+	atomic_store_explicit(&m->zones, n->zones, memory_order_relaxed);
 	m->pid = n->client->pid;
 	m->uid = n->client->uid;
 	m->device = n->client->device;

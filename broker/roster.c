@@ -25,17 +25,21 @@ int roster_init(struct roster *r, uint32_t ids_max)
 	*r = (struct roster){.ids_max = ids_max, .cap = cap};
 	r->changes = sys_calloc(cap, sizeof(*r->changes));
 	r->at = sys_calloc(ids_max, sizeof(*r->at));
-	if (!r->changes || !r->at) {
+	r->zones = sys_calloc(ids_max, sizeof(*r->zones));
+	if (!r->changes || !r->at || !r->zones) {
 		roster_destroy(r);
 		return -ENOMEM;
 	}
-	for (uint32_t id = 0; id < ids_max; id++)
+	for (uint32_t id = 0; id < ids_max; id++) {
 		r->at[id] = ROSTER_NOBODY;
+		r->zones[id] = ROSTER_ZONES_ALL;
+	}
 	return 0;
 }
 
 void roster_destroy(struct roster *r)
 {
+	free(r->zones);
 	free(r->at);
 	free(r->changes);
 	*r = (struct roster){0};
@@ -44,7 +48,7 @@ void roster_destroy(struct roster *r)
 uint64_t roster_bytes(uint32_t ids_max)
 {
 	return heap_given(2 * (uint64_t)ids_max * sizeof(struct roster_change)) +
-	       heap_given(ids_max * sizeof(uint32_t));
+	       heap_given(ids_max * sizeof(uint32_t)) + heap_given(ids_max * sizeof(uint64_t));
 }
 
 static void compact(struct roster *r)

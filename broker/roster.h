@@ -35,10 +35,14 @@ struct roster {
 	uint32_t cap;
 	uint64_t end; /* seq of the last change, 0: nothing has happened yet */
 	struct roster_change *changes;
-	uint32_t *at; /* by ID: index of its change, ROSTER_NOBODY: none */
+	uint32_t *at;    /* by ID: index of its change, ROSTER_NOBODY: none */
+	uint64_t *zones; /* by ID: a bit for each zone that it is in */
 };
 
-/** roster_init() - an empty log for IDs 0..ids_max-1. Returns 0 or -ENOMEM. */
+/* In no zone of its own: a neighbour of whoever is in any. */
+#define ROSTER_ZONES_ALL UINT64_MAX
+
+/** roster_init() - an empty log for IDs 0..ids_max-1, all in all zones. Returns 0 or -ENOMEM. */
 int roster_init(struct roster *r, uint32_t ids_max);
 void roster_destroy(struct roster *r);
 
@@ -47,6 +51,15 @@ uint64_t roster_bytes(uint32_t ids_max);
 
 /** roster_append() - ID @id (< ids_max) has joined or left. Never fails. */
 void roster_append(struct roster *r, uint32_t id, bool present);
+
+/**
+ * roster_neighbours() - is who has ID @a told of who has ID @b, and the other way round? The
+ * zones of both are those of their last owners that this thread has heard of.
+ */
+static inline bool roster_neighbours(const struct roster *r, uint32_t a, uint32_t b)
+{
+	return r->zones[a] & r->zones[b];
+}
 
 /**
  * roster_after() - the first change after sequence number @seq that was not

@@ -304,13 +304,13 @@ void state_tell_apply(struct state *s, uint16_t worker)
 	for (unsigned i = 0; i < sent; i++) {
 		const struct state_after *after = &w->after[i];
 		unsigned long bit = 1UL << (after->held_id % VIEW_WORD_BITS);
+		unsigned long *word = &held[after->held_id / VIEW_WORD_BITS];
 
 		if (!after->held)
 			continue;
-		if (after->held > 0)
-			held[after->held_id / VIEW_WORD_BITS] |= bit;
-		else
-			held[after->held_id / VIEW_WORD_BITS] &= ~bit;
+		/* The registrar may be looking (seating.c). */
+		__atomic_store_n(
+			word, after->held > 0 ? *word | bit : *word & ~bit, __ATOMIC_RELAXED);
 		state_point();
 	}
 	if (sent)

@@ -99,8 +99,8 @@ struct state_live {
 struct state_member {
 	_Alignas(STATE_LINE) _Atomic uint32_t taken; /* 1: all of this counts. Stored last */
 	_Atomic int32_t sock;                        /* -1: let go of */
+	_Atomic uint64_t zones;                      /* bit a zone; stays when its owner leaves */
 	uint64_t cookie;                             /* SO_COOKIE of the socket */
-	uint64_t zones;
 	int32_t pid;
 	uint32_t uid;
 	uint8_t device, leaves; /* leaves: is told of them */

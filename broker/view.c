@@ -12,7 +12,7 @@
 #include "view.h"
 
 #include <assert.h>
-#include <string.h>
+#include <stddef.h>
 
 static void set_held(const struct view_client *c, uint32_t id, bool held)
 {
@@ -28,9 +28,11 @@ void view_open(struct view *v, const struct view_client *c, const struct roster 
 {
 	assert(c->id < r->ids_max);
 	assert(c->vectors >= 1);
-	memset(c->held, 0, VIEW_HELD_WORDS(r->ids_max) * sizeof(*c->held));
+	/* The registrar may be looking at them (seating.c). */
+	for (uint32_t n = 0; n < VIEW_HELD_WORDS(r->ids_max); n++)
+		__atomic_store_n(&c->held[n], 0, __ATOMIC_RELAXED);
 	*v = (struct view){
-		.opening_end = r->end,
+		.walked_end = r->end,
 		.telling = ROSTER_NOBODY,
 		.taken_back = ROSTER_NOBODY,
 		.step = VIEW_VERSION,
@@ -83,6 +85,16 @@ static bool holds(const struct view *v, const struct view_client *c, uint32_t id
 	return id != v->taken_back && view_holds(c, id);
 }
 
+static bool concerns(const struct view *v, const struct view_client *c, const struct roster *r,
+	const struct roster_change *change, bool held)
+{
+	if (!held)
+		return change->present && roster_neighbours(r, c->id, change->id);
+	/* A present ID that the client holds has left and come back, unless its change is met
+	 * for the second time: only those who are told leaves care. */
+	return c->leaves && (!change->present || change->seq > v->walked_end);
+}
+
 /* The next change that concerns this client, which may mean that the backlog is
  * over; NULL if there is none. Passes over all others. */
 static const struct roster_change *next_change(
@@ -93,13 +105,9 @@ static const struct roster_change *next_change(
 	while ((change = roster_after(r, v->told))) {
 		bool held = holds(v, c, change->id);
 
-		if (v->step == VIEW_BACKLOG && change->seq > v->opening_end)
+		if (v->step == VIEW_BACKLOG && change->seq > v->walked_end)
 			return NULL;
-		/* A present ID that the client holds has left and come back,
-		 * else its change would be behind us: only those who are told
-		 * leaves care (or, after a rewind, nobody). */
-		if (change->id != c->id &&
-			(change->present ? (!held || c->leaves) : (held && c->leaves)))
+		if (change->id != c->id && concerns(v, c, r, change, held))
 			return change;
 		v->told = change->seq;
 	}
@@ -195,7 +203,14 @@ bool view_rewind(struct view *v, const struct view_client *c)
 {
 	if (c->leaves || !view_opened(v) || v->held_back == 0)
 		return false;
-	v->told = 0;
 	v->held_back = 0;
+	view_again(v);
 	return true;
+}
+
+void view_again(struct view *v)
+{
+	if (v->told > v->walked_end)
+		v->walked_end = v->told;
+	v->told = 0;
 }

@@ -16,6 +16,10 @@
  * owner inherits the eventfds, so nothing has to be told again. `held` has a bit
  * for each ID that the client holds now.
  *
+ * Only neighbours are told of: peers that share a zone with the client (roster.h). Who turns into
+ * one later is told of when the roster is walked again, view_again(); nobody ever stops being one
+ * while it is here.
+ *
  * Once a peer's first vector has been told, all the others follow, even if the
  * peer left meanwhile: its eventfds belong to the ID and stay valid. The leave is
  * a later change and is told later. So nobody ever holds half a peer for good.
@@ -44,14 +48,15 @@ enum view_step {
 
 /* A cursor: copy it to look ahead. */
 struct view {
-	uint64_t told;        /* changes up to this seq have been dealt with */
-	uint64_t opening_end; /* seq of the last change of the backlog */
-	uint32_t telling;     /* ID whose vectors are being told, or ROSTER_NOBODY */
-	uint32_t room;        /* guarded: descriptors that the client may still be sent */
-	uint32_t taken_back;  /* ID whose leave was told before its new join, or ROSTER_NOBODY */
-	uint32_t held_back;   /* peers that were not announced for want of room */
-	uint16_t vector;      /* of `telling`: the next to be told */
-	uint8_t step;         /* enum view_step */
+	uint64_t told;       /* changes up to this seq have been dealt with */
+	uint64_t walked_end; /* changes up to this seq are no news where the client holds the ID:
+			      * its backlog, or what is walked again */
+	uint32_t telling;    /* ID whose vectors are being told, or ROSTER_NOBODY */
+	uint32_t room;       /* guarded: descriptors that the client may still be sent */
+	uint32_t taken_back; /* ID whose leave was told before its new join, or ROSTER_NOBODY */
+	uint32_t held_back;  /* peers that were not announced for want of room */
+	uint16_t vector;     /* of `telling`: the next to be told */
+	uint8_t step;        /* enum view_step */
 };
 
 /* Whose view it is; does not change while the client is with us. */
@@ -133,6 +138,12 @@ void view_hold_back(struct view *v, const struct view_client *c, const struct ro
  * Returns false where there is nothing to try, or the opening still runs.
  */
 bool view_rewind(struct view *v, const struct view_client *c);
+
+/**
+ * view_again() - walk the whole roster once more, at whatever step: somebody may have become a
+ * neighbour since. What the client holds is neither told again nor taken back.
+ */
+void view_again(struct view *v);
 
 /** view_opened() - has the whole opening, own vectors included, been committed? */
 static inline bool view_opened(const struct view *v)
