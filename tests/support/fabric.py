@@ -160,6 +160,33 @@ class Log:
             raise AssertionError(f"the log ended without event={event} {fields}:\n{self.tail()}")
         return found
 
+    def wait_any(self, events, start=0):
+        """The index of the first line from `start` on that has one of the events."""
+        at = start
+
+        def find():
+            nonlocal at
+            while at < len(self.entries):
+                if self.entries[at] and self.entries[at].get("event") in events:
+                    return True
+                at += 1
+            return False
+
+        with self.changed:
+            if not self.changed.wait_for(lambda: find() or self.closed, HANG_SECONDS):
+                raise AssertionError(f"none of {sorted(events)} came; log:\n{self.tail()}")
+            if not find():
+                raise AssertionError(f"the log ended without {sorted(events)}:\n{self.tail()}")
+        return at
+
+    def find_last(self, event, end):
+        """The index of the last line before `end` that has the event, or -1."""
+        while end > 0:
+            end -= 1
+            if _matches(self.entries[end], event, {}):
+                return end
+        return -1
+
     def tail(self, count=25):
         return "\n".join(self.lines[-count:])
 
@@ -395,11 +422,20 @@ class Broker:
         """Ask for a report with SIGUSR1, and read it. Every worker has its turn meanwhile, and what
         it had for the registrar before that is counted: whoever has read its opening is present.
         Other lines of the log are not in step with it."""
-        start = self.mark()
-        os.kill(self.pid, signal.SIGUSR1)
-        begin = self.log.wait("report", start)  # of one whose end is all that is left, nothing
-        end = self.log.wait("report-end", begin)
-        return Report([e for e in self.log.entries[begin:end + 1] if e])
+        while True:
+            start = self.mark()
+            os.kill(self.pid, signal.SIGUSR1)
+            end = self.log.wait_any({"report-end", "died", "resumed"}, start)
+            if self.log.entries[end]["event"] != "report-end":
+                continue  # who was asked is dead
+            begin = self.log.find_last("report", end)
+            if begin >= start:
+                return Report([e for e in self.log.entries[begin:end + 1] if e])
+            # Of one whose end is all that is left, nothing: ours is the next.
+            begin = self.log.wait_any({"report", "died", "resumed"}, end)
+            end = self.log.wait_any({"report-end", "died", "resumed"}, begin)
+            if self.log.entries[end]["event"] == "report-end":
+                return Report([e for e in self.log.entries[begin:end + 1] if e])
 
     @property
     def child(self):
