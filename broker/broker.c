@@ -19,10 +19,15 @@
 #include "registrar.h"
 #include "report.h"
 #include "sys.h"
+#include "words.h"
 #include "worker.h"
 
 #define URING_HINT                                                                                 \
 	" (io_uring needs Linux 5.17 or newer, and sysctl kernel.io_uring_disabled to be 0)"
+
+/* Of clients that were just accepted, or that were refused and have not closed: many more than a
+ * broker has at once. */
+#define FOUND_MAX 1024u
 
 struct broker {
 	struct server *server;
@@ -35,6 +40,9 @@ struct broker {
 	struct worker *workers;
 	uint16_t workers_running;
 	int signal_fd;
+	uint64_t begun_ns;
+	struct sweep_found *found; /* clients that the broker before us had not got round to */
+	unsigned found_count;
 };
 
 static int nth_cpu(const cpu_set_t *cpus, unsigned nth)
@@ -273,7 +281,7 @@ static void log_start_lines(const struct broker *b)
 		log_event(default_peers, LOG_NUMBER("peers", budget->peers),
 			LOG_TEXT("hint", "--peers makes room for more; the memory grows with "
 					 "their square"));
-	log_event(start, LOG_TEXT("version", FAMEZ_VERSION), LOG_NUMBER("pid", getpid()),
+	log_event(start, LOG_TEXT("version", FAMEZ_VERSION), LOG_NUMBER("pid", (uint32_t)s->pid),
 		LOG_TEXT("socket", o->socket_path), LOG_NUMBER("peers", budget->peers),
 		LOG_NUMBER("vectors", o->vectors), LOG_NUMBER("workers", budget->workers),
 		LOG_TEXT("memory", kinds[o->memory]), LOG_NUMBER("memory_bytes", s->memory.bytes),
@@ -283,25 +291,46 @@ static void log_start_lines(const struct broker *b)
 		LOG_NUMBER("descriptors", budget->descriptors),
 		LOG_NUMBER("table_bytes", budget->memory), LOG_TEXT("leaves", leaves[o->leaves]),
 		LOG_TEXT("layout", mailbox_layout_name(b->mailbox.layout)),
-		LOG_NUMBER("lane_bytes", b->mailbox.g.lane_bytes));
+		LOG_NUMBER("lane_bytes", b->mailbox.g.lane_bytes),
+		LOG_NUMBER("broker", (uint32_t)getpid()));
+}
+
+/* From here on the keeper, or main(), may say that we serve. */
+static void tell_serving(struct server *s)
+{
+	struct state_live *live = s->state.live;
+
+	live->ready = live->births;
+	state_point();
+	if (s->kept)
+		(void)kill(s->pid, SIGRTMIN);
+	else
+		server_serves(s);
 }
 
 static int serve(struct broker *b)
 {
 	struct server *s = b->server;
+	bool first = !s->state.live->ready;
 	int err;
 
 	err = fabric_open(b);
 	if (err)
 		return err;
-	log_start_lines(b);
+	if (first)
+		log_start_lines(b);
 	err = listener_listen(&s->listener);
 	if (err) {
 		(void)why_fail(&s->why, err, "socket: listen: %s", strerror(-err));
 		goto undo_fabric;
 	}
-	log_event(listening, LOG_TEXT("socket", s->options.socket_path));
-	server_serves(s);
+	if (first)
+		log_event(listening, LOG_TEXT("socket", s->options.socket_path));
+	else
+		log_event(resumed, LOG_NUMBER("broker", (uint32_t)getpid()),
+			LOG_NUMBER("births", s->state.live->births),
+			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
+	tell_serving(s);
 	err = registrar_run(
 		&b->registrar, b->workers, &s->listener, b->signal_fd, s->options.device_names);
 	if (err)
@@ -339,13 +368,31 @@ undo_signals:
 	return err;
 }
 
+/* What the broker before us left, before we open anything ourselves. */
+static int take_stock(struct broker *b)
+{
+	struct server *s = b->server;
+
+	if (s->state.live->births <= 1)
+		return 0;
+	b->found = sys_calloc(FOUND_MAX, sizeof(*b->found));
+	if (!b->found)
+		return no_memory(b);
+	b->found_count = sweep(&s->state, sweep_end(s->budget.descriptors), b->found, FOUND_MAX);
+	return 0;
+}
+
 int broker_main(void *server)
 {
 	static struct broker b;
 	int err;
 
-	b = (struct broker){.server = server};
-	err = run(&b);
+	b = (struct broker){.server = server, .begun_ns = worker_now_ns()};
+	words_open(b.server->state.words, STATE_WORDS_BYTES);
+	err = take_stock(&b);
+	if (!err)
+		err = run(&b);
+	free(b.found);
 	if (err)
 		(void)fprintf(stderr, "famez-server: %s\n", b.server->why.text);
 	return server_exit_code(err);

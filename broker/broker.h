@@ -17,6 +17,8 @@
 #include "listener.h"
 #include "memory.h"
 #include "options.h"
+#include "state.h"
+#include "sweep.h"
 #include "why.h"
 
 /* Exit codes besides EXIT_SUCCESS and EXIT_FAILURE; famez-server(8). */
@@ -31,8 +33,12 @@ struct server {
 	struct why why;
 	char socket_path[128];
 	cpu_set_t cpus; /* that workers may use */
+	pid_t pid;      /* of the process that was started */
+	bool kept;      /* by a keeper: the broker is another one */
 	struct memory memory;
+	struct state state;
 	struct listener listener;
+	int32_t inherited[STATE_INHERITED_MAX]; /* open before us */
 	bool log_stuck; /* the logger hangs: nothing that it looks at is freed; end by _exit(2) */
 	int parent;     /* a pipe to the process that waits for us to be ready, or -1 */
 };
@@ -40,8 +46,9 @@ struct server {
 /** server_exit_code() - of what failed with -errno @err. */
 int server_exit_code(int err);
 
-/** server_serves() - clients are answered from now on: whoever waits for that is told. */
-void server_serves(struct server *s);
+/** server_serves() - clients are answered from now on: whoever waits for that is told. @server:
+ * struct server. Not by a broker that is kept: the keeper does it. */
+void server_serves(void *server);
 
 /**
  * broker_main() - serve until SIGTERM or SIGINT. @server: struct server. Returns an exit code;

@@ -24,9 +24,10 @@
 
 /* Descriptors however many peers there are: standard three, log, its next while it is
  * rotated, socket, its lock, memory, signals, registrar's ring and wakeup, logger's
- * wakeup, a newcomer being refused, a folder and a file under /proc: 15; and who was
- * refused and has not closed. Each worker: ring, wakeup, and two under /proc. */
-#define OWN_DESCRIPTORS    (16u + REFUSALS_MAX)
+ * wakeup, a newcomer being refused, a folder and a file under /proc: 15; the state, and during
+ * an upgrade the program before: 17; and who was refused and has not closed. Each worker: ring,
+ * wakeup, and two under /proc. */
+#define OWN_DESCRIPTORS    (18u + REFUSALS_MAX)
 #define WORKER_DESCRIPTORS 4u
 
 /* What was there before us, nearly all of it libstdc++'s, which Debian's jemalloc brings along

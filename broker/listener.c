@@ -7,6 +7,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -42,11 +43,30 @@ static int take_activated(struct listener *l, const struct listener_wish *wish, 
 	return 1;
 }
 
+static void wait_a_moment(void)
+{
+	(void)nanosleep(&(struct timespec){.tv_nsec = ORPHAN_LOOK_NS}, NULL);
+}
+
+/* A keeper that was killed takes its broker along (keeper.h), which has the lock a little longer.
+ */
+static bool owner_is_gone(int fd)
+{
+	char text[16] = "";
+	long pid;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return false;
+	pid = strtol(text, NULL, 10);
+	return pid > 0 && pid <= INT32_MAX && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
 /* The lock file holds our process ID, and our flock for as long as we live. */
 static int take_lock(struct listener *l, struct why *why)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8], pid[16];
 	struct stat ours, there;
+	unsigned looks = 0;
 
 	(void)snprintf(path, sizeof(path), "%s.lock", l->path);
 	for (;;) {
@@ -63,7 +83,13 @@ static int take_lock(struct listener *l, struct why *why)
 			err = sys_flock(fd, LOCK_EX | LOCK_NB);
 		while (err == -EINTR);
 		if (err < 0) {
+			bool orphan = err == -EWOULDBLOCK && owner_is_gone(fd);
+
 			(void)close(fd);
+			if (orphan && looks++ < ORPHAN_LOOKS) {
+				wait_a_moment();
+				continue;
+			}
 			if (err == -EWOULDBLOCK)
 				return why_fail(why, -EADDRINUSE,
 					"socket: %s is in use by a living server (%s is locked); "
@@ -128,7 +154,7 @@ static int make(struct listener *l, const struct listener_wish *wish, struct why
 	/* Of a server that was killed the kernel closes what its io_uring held a little
 	 * later than the lock that we have now. */
 	for (unsigned i = 0; err == -EADDRINUSE && l->orphan && i < ORPHAN_LOOKS; i++) {
-		(void)nanosleep(&(struct timespec){.tv_nsec = ORPHAN_LOOK_NS}, NULL);
+		wait_a_moment();
 		err = probe(&address);
 	}
 	if (err == -EADDRINUSE)

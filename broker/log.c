@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -65,6 +66,7 @@ static const struct {
 
 static struct log_config config = {.level = LOG_LEVEL_NOTICE};
 static int file = STDERR_FILENO;
+static bool hurried;   /* log_hurry() */
 static bool cut_short; /* `file` ends with half of a line: the disk was full */
 
 static pthread_t logger;
@@ -180,10 +182,22 @@ static void lose_line(void)
 	atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
+/* A pipe that takes anything takes PIPE_BUF bytes (pipe(7)), and a line is less. */
+static bool would_block(void)
+{
+	struct pollfd p = {.fd = file, .events = POLLOUT};
+
+	return poll(&p, 1, 0) <= 0;
+}
+
 static void write_out(const char *text, size_t bytes)
 {
 	size_t left = bytes;
 
+	if (hurried && would_block()) {
+		lose_line();
+		return;
+	}
 	/* What comes behind half of a line would be lost with it. */
 	if (cut_short && sys_write(file, "\n", 1) != 1) {
 		lose_line();
@@ -322,16 +336,25 @@ static int open_file(void)
 	return sys_open(config.file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
 }
 
-int log_open(const struct log_config *wanted)
+int log_open(const struct log_config *wanted, int fd)
 {
-	int fd;
-
 	config = *wanted;
-	fd = open_file();
+	if (fd < 0)
+		fd = open_file();
 	if (fd < 0)
 		return fd;
 	file = fd;
 	return 0;
+}
+
+int log_descriptor(void)
+{
+	return file;
+}
+
+void log_hurry(void)
+{
+	hurried = true;
 }
 
 /* The file stays as it is where the new one can't be opened. */
@@ -344,9 +367,11 @@ static void reopen_now(void)
 			LOG_TEXT("error", strerror(-fd)));
 		return;
 	}
-	if (file != STDERR_FILENO && file != fd)
-		(void)close(file);
-	file = fd;
+	/* The keeper writes there, too, and knows the number. */
+	if (fd != file) {
+		(void)dup3(fd, file, O_CLOEXEC);
+		(void)close(fd);
+	}
 	cut_short = false;
 	log_event(reopened, LOG_TEXT("file", config.file ? config.file : "stderr"));
 }
@@ -431,6 +456,7 @@ int log_start(unsigned threads)
 	int err;
 
 	assert(!started);
+	hurried = false;
 	sources = sys_calloc(threads, sizeof(*sources));
 	if (!sources)
 		return -ENOMEM;

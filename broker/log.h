@@ -41,6 +41,9 @@ enum log_level {
 	X(default_peers, "default-peers", NOTICE, false)                                           \
 	X(mailbox, "mailbox", NOTICE, false)                                                       \
 	X(mailbox_lost, "mailbox-lost", WARNING, false)                                            \
+	X(died, "died", WARNING, false)                                                            \
+	X(resumed, "resumed", NOTICE, false)                                                       \
+	X(upgrade, "upgrade", NOTICE, false)                                                       \
 	X(stop, "stop", NOTICE, false)                                                             \
 	X(connect, "connect", INFO, true)                                                          \
 	X(join, "join", INFO, true)                                                                \
@@ -87,8 +90,20 @@ struct log_config {
 	enum log_level level; /* lines above it are left out */
 };
 
-/** log_open() - from now on lines go to @wanted's file. Returns 0 or -errno of open(2). */
-int log_open(const struct log_config *wanted);
+/**
+ * log_open() - from now on lines go to @wanted's file. @fd: one that has it open already, and is
+ * ours from here on; -1: none. Returns 0 or -errno of open(2).
+ */
+int log_open(const struct log_config *wanted, int fd);
+
+/** log_descriptor() - of the file, which keeps its number for as long as we run. */
+int log_descriptor(void);
+
+/**
+ * log_hurry() - until log_start(): a line that a pipe does not take at once is lost, rather than
+ * waited for.
+ */
+void log_hurry(void);
 
 /**
  * log_start() - start the logger, for @threads threads that log. Returns 0 or -errno

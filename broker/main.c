@@ -7,21 +7,28 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <systemd/sd-daemon.h>
 
 #include "broker.h"
+#include "keeper.h"
 #include "log.h"
 #include "mailbox.h"
-#include "registrar.h"
+#include "state_map.h"
+#include "sweep.h"
 #include "sys.h"
 
 /* Announcements are bounded by the kernel, which counts descriptors in flight under one
  * lock: more workers than this only cost memory (docs/performance.md). */
 #define WORKERS_DEFAULT_MAX 8
+
+/* Where descriptors are looked for that whoever started us left open: below the usual limit. */
+#define INHERITED_END 1024u
 
 int server_exit_code(int err)
 {
@@ -137,23 +144,36 @@ static void tell_parent(struct server *s, int code)
 	(void)close(null);
 }
 
-void server_serves(struct server *s)
+void server_serves(void *server)
 {
+	struct server *s = server;
+
 	(void)sd_notify(0, "READY=1");
 	tell_parent(s, EXIT_SUCCESS);
 }
 
-static void block_signals(void)
+static void block_signals(bool kept)
 {
 	sigset_t ours;
 
-	(void)sigemptyset(&ours);
-	(void)sigaddset(&ours, SIGTERM);
-	(void)sigaddset(&ours, SIGINT);
-	(void)sigaddset(&ours, SIGHUP);
-	(void)sigaddset(&ours, SIGUSR1);
+	keeper_signals(&ours);
 	(void)sigprocmask(SIG_BLOCK, &ours, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Asks a keeper for an upgrade; where there is none, it should harm nobody. */
+	if (!kept)
+		(void)signal(SIGUSR2, SIG_IGN);
+}
+
+/* What is opened must not become standard error. */
+static void open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 /* Have the kernel make the table of descriptors as large as it will ever be, while there
@@ -226,7 +246,8 @@ static int pidfile_write(struct server *s)
 	return 0;
 }
 
-static int log_make(struct server *s)
+/* @fd: the file that the program before us had open, or -1. */
+static int log_make(struct server *s, int fd)
 {
 	const struct log_config log = {
 		.file = s->options.logfile,
@@ -235,7 +256,7 @@ static int log_make(struct server *s)
 			 : s->options.verbose    ? LOG_LEVEL_INFO
 						 : LOG_LEVEL_NOTICE,
 	};
-	int err = log_open(&log);
+	int err = log_open(&log, fd);
 
 	if (err)
 		(void)why_fail(
@@ -243,38 +264,219 @@ static int log_make(struct server *s)
 	return err;
 }
 
-/* Make what a broker needs, have it serve, and take it all away again. */
-static int serve(struct server *s)
+/* What the fabric is like, for as long as it lives. */
+static struct state_wish state_wish_of(const struct server *s)
 {
-	int err, code;
+	const struct budget *b = &s->budget;
+	const struct options *o = &s->options;
+	bool mail = !o->silent && b->layout != LAYOUT_PLAIN;
+
+	return (struct state_wish){
+		.memory_bytes = s->memory.bytes,
+		.ids_max = b->ids_max,
+		.first_id = b->first_id,
+		.peers = b->peers,
+		.server_id = b->server_id,
+		.vectors = o->vectors,
+		.workers = b->workers,
+		.shards = mail ? b->shards : 0,
+		.layout = (uint16_t)b->layout,
+		.old_slots = o->dialect == DIALECT_FAMEZ,
+	};
+}
+
+static int state_make(struct server *s)
+{
+	struct state_wish wish = state_wish_of(s);
+	struct state_live *live;
+	int err;
+
+	(void)!getrandom(&wish.fabric, sizeof(wish.fabric), GRND_NONBLOCK);
+	err = state_create(&s->state, &wish, &s->why);
+	if (err)
+		return err;
+	live = s->state.live;
+	live->memory_fd = s->memory.fd;
+	live->memory_inode = s->memory.made ? s->memory.inode : 0;
+	live->log_fd = log_descriptor();
+	live->listen_fd = s->listener.fd;
+	live->lock_fd = s->listener.lock;
+	live->socket_device = s->listener.device;
+	live->socket_inode = s->listener.inode;
+	memcpy(live->inherited, s->inherited, sizeof(live->inherited));
+	return 0;
+}
+
+/* ---- a program that takes over a fabric ---------------------------------------------------- */
+
+/* The sizes that the state has are those that our options give. */
+static int same_fabric(struct server *s, const struct state_head *head)
+{
+	const struct state_wish *there = &head->wish;
+	struct state_wish ours;
+
+	budget_of(&s->budget, &s->options, there->peers, there->workers);
+	s->budget.layout = (enum mailbox_layout)there->layout;
+	s->budget.shared_bytes = s->memory.bytes = there->memory_bytes;
+	ours = state_wish_of(s);
+	ours.fabric = there->fabric;
+	ours.features = there->features;
+	if (memcmp(&ours, there, sizeof(ours)) == 0)
+		return 0;
+	return why_fail(&s->why, -EPROTO,
+		"state: this program makes another fabric of the same options, and can't go on "
+		"with "
+		"that one");
+}
+
+/* --check-state: could we? */
+static int check_state(struct server *s)
+{
+	struct state state;
+
+	if (state_attach(&state, s->options.check_state, &s->why) || same_fabric(s, state.head))
+		return fail(s, EXIT_FAILURE);
+	return HANDOVER_CHECK_FINE;
+}
+
+static int take_over(struct server *s, const struct keeper *k)
+{
+	const struct options *o = &s->options;
+	const struct state_live *live;
+	int err;
+
+	err = state_attach(&s->state, k->handed.state_fd, &s->why);
+	if (err)
+		return err;
+	err = same_fabric(s, s->state.head);
+	if (err)
+		return err;
+	live = s->state.live;
+	s->memory = (struct memory){
+		.fd = live->memory_fd,
+		.bytes = s->state.head->wish.memory_bytes,
+		.kind = o->memory,
+		.name = o->memory_name,
+		.made = live->memory_inode != 0,
+		.named = live->memory_inode != 0,
+		.existed = true,
+		.inode = live->memory_inode,
+	};
+	s->listener = (struct listener){
+		.fd = live->listen_fd,
+		.lock = live->lock_fd,
+		.path = o->socket_path,
+		.device = live->socket_device,
+		.inode = live->socket_inode,
+	};
+	return log_make(s, live->log_fd);
+}
+
+/* ---- the start ----------------------------------------------------------------------------- */
+
+/* Where the program is on disk. The path that we were called by, if it leads here: then an
+ * upgrade may put another target behind a link in it. */
+static const char *find_program(const char *name)
+{
+	static char path[PATH_MAX];
+	struct stat there, ours;
+	ssize_t n;
+
+	if (strchr(name, '/') && stat("/proc/self/exe", &ours) == 0 && stat(name, &there) == 0 &&
+		there.st_dev == ours.st_dev && there.st_ino == ours.st_ino) {
+		char *folder = *name == '/' ? strdup("") : getcwd(NULL, 0);
+		int bytes = folder ? snprintf(path, sizeof(path), "%s%s%s", folder,
+					     *folder ? "/" : "", name)
+				   : -1;
+
+		free(folder);
+		if (bytes > 0 && (size_t)bytes < sizeof(path))
+			return path;
+	}
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	if (n <= 0)
+		return NULL;
+	path[n] = '\0';
+	return path;
+}
+
+static int be_child(void *server)
+{
+	struct server *s = server;
+	int code = broker_main(s);
+
+	/* Nobody may wait for a logger that hangs in a write. */
+	if (s->log_stuck)
+		_exit(code);
+	return code;
+}
+
+static int keep(struct server *s, struct keeper *k)
+{
+	int code;
+
+	k->state = &s->state;
+	k->child = be_child;
+	k->ready = server_serves;
+	k->argument = s;
+	k->descriptors_end = sweep_end(s->budget.descriptors);
+	/* A line more or less is not worth a broker's successor. */
+	log_hurry();
+	code = keeper_run(k);
+	(void)sd_notify(0, "STOPPING=1");
+	return code;
+}
+
+/* What a broker needs. */
+static int make(struct server *s)
+{
+	int err;
 
 	err = memory_make(s);
 	if (err)
-		goto failed;
+		return err;
 	reserve_descriptors(s);
 	err = socket_open(s);
 	if (err)
 		goto undo_memory;
-	err = pidfile_write(s);
+	err = state_make(s);
 	if (err)
 		goto undo_socket;
-	code = broker_main(s);
-	if (s->options.pidfile)
-		(void)unlink(s->options.pidfile);
-	listener_close(&s->listener);
-	memory_close(&s->memory);
-	return code;
+	err = pidfile_write(s);
+	if (err)
+		goto undo_state;
+	return 0;
 
+undo_state:
+	state_unmap(&s->state);
 undo_socket:
 	listener_close(&s->listener);
 undo_memory:
 	memory_close(&s->memory);
-failed:
-	return fail(s, server_exit_code(err));
+	return err;
 }
 
 /* Returns the exit code; what went wrong has been printed. */
-static int start(struct server *s)
+static int serve(struct server *s, struct keeper *k)
+{
+	int err, code;
+
+	err = k->handed.state_fd >= 0 ? take_over(s, k) : make(s);
+	if (err) {
+		handover_back(&k->handed, k->argv, s->why.text);
+		return fail(s, server_exit_code(err));
+	}
+	code = s->kept ? keep(s, k) : broker_main(s);
+	if (s->options.pidfile)
+		(void)unlink(s->options.pidfile);
+	listener_close(&s->listener);
+	memory_close(&s->memory);
+	state_unmap(&s->state);
+	return code;
+}
+
+/* Returns the exit code; what went wrong has been printed. */
+static int start(struct server *s, struct keeper *k)
 {
 	int workers, err;
 
@@ -283,6 +485,11 @@ static int start(struct server *s)
 	workers = count_workers(s);
 	if (workers < 0)
 		return fail(s, EXIT_USAGE);
+	if (s->options.check_state >= 0)
+		return check_state(s);
+	block_signals(s->kept);
+	if (k->handed.state_fd >= 0)
+		return serve(s, k);
 	if (budget_fit(&s->budget, &s->options, (uint16_t)workers, &s->why))
 		return fail(s, EXIT_LIMITS);
 	if (s->options.check) {
@@ -294,25 +501,38 @@ static int start(struct server *s)
 		if (err)
 			return fail(s, server_exit_code(err));
 	}
-	if (log_make(s))
+	s->pid = getpid();
+	if (log_make(s, -1))
 		return fail(s, EXIT_FAILURE);
-	block_signals();
-	return serve(s);
+	return serve(s, k);
 }
 
 int main(int argc, char **argv)
 {
 	static struct server s = {.parent = -1};
+	static struct keeper k;
 	int code;
 
-	if (options_parse(&s.options, argc, argv, &s.why))
+	k.argv = argv;
+	if (handover_take(&k.handed)) {
+		k.path = k.handed.path;
+	} else {
+		open_standard();
+		sweep_inherited(s.inherited, INHERITED_END);
+		k.path = find_program(argv[0]);
+	}
+	s.pid = getpid();
+	if (options_parse(&s.options, argc, argv, &s.why)) {
+		handover_back(&k.handed, argv, s.why.text);
 		return fail(&s, EXIT_USAGE);
+	}
 	if (s.options.help || s.options.version) {
 		(void)fputs(s.options.help ? options_help() : "famez-server " FAMEZ_VERSION "\n",
 			stdout);
 		return EXIT_SUCCESS;
 	}
-	code = start(&s);
+	s.kept = s.options.keeper;
+	code = start(&s, &k);
 	tell_parent(&s, code);
 	/* Nobody may wait for a logger that hangs in a write. */
 	if (s.log_stuck)

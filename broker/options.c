@@ -43,6 +43,8 @@ enum {
 	OPTION_DIALECT,
 	OPTION_PERSONALITY,
 	OPTION_CHECK,
+	OPTION_CHECK_STATE,
+	OPTION_NO_KEEPER,
 	OPTION_VERSION,
 };
 
@@ -85,6 +87,8 @@ static const struct option long_options[] = {
 	{"dialect", required_argument, NULL, OPTION_DIALECT},
 	{"personality", required_argument, NULL, OPTION_PERSONALITY},
 	{"check", no_argument, NULL, OPTION_CHECK},
+	{"check-state", required_argument, NULL, OPTION_CHECK_STATE},
+	{"no-keeper", no_argument, NULL, OPTION_NO_KEEPER},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{NULL, 0, NULL, 0},
 };
@@ -120,6 +124,7 @@ const char *options_help(void)
 	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
 	       "          -p, --pidfile FILE     --logfile FILE (stderr) --log-format text|json\n"
+	       "              --no-keeper        one process, whose death is everybody's end\n"
 	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
 	       "          -h, --help, --version  --check: print what it would need, and exit\n"
 	       "\n"
@@ -372,6 +377,13 @@ static int take_layout(struct options *o, const char *text, struct why *why)
 	return 0;
 }
 
+/* The thread sanitizer has a thread of its own, which a fork leaves behind. */
+#ifdef __SANITIZE_THREAD__
+#define KEEPER_DEFAULT false
+#else
+#define KEEPER_DEFAULT true
+#endif
+
 /* Peers that there is room for where nobody says how many. Between more of them lanes take a
  * memory that not every guest has address space for: it grows with their square, and with 64
  * of 64 KiB it is 512M. */
@@ -387,6 +399,8 @@ static void set_defaults(struct options *o, const char *name)
 		.vectors = 4,
 		.device_names = "*qemu*,kvm",
 		.socket_mode = -1,
+		.keeper = KEEPER_DEFAULT,
+		.check_state = -1,
 	};
 	base = base ? base + 1 : name;
 	if (strcmp(base, "ivshmem-server") != 0)
@@ -568,6 +582,13 @@ static int take_option(
 		break;
 	case OPTION_CHECK:
 		o->check = true;
+		break;
+	case OPTION_CHECK_STATE:
+		err = take_number(why, "--check-state", value, 0, INT32_MAX, &number);
+		o->check_state = (int)number;
+		break;
+	case OPTION_NO_KEEPER:
+		o->keeper = false;
 		break;
 	case OPTION_VERSION:
 		o->version = true;

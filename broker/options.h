@@ -63,6 +63,8 @@ struct options {
 	cpu_set_t cpus; /* if `pin` */
 	/* life */
 	bool daemon;
+	bool keeper;         /* the broker is a child, and has a successor when it dies */
+	int check_state;     /* say whether we can read the state behind this descriptor; -1: no */
 	const char *pidfile; /* NULL: none */
 	const char *logfile; /* NULL: standard error */
 	bool log_json;

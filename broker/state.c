@@ -129,6 +129,9 @@ void state_memory_init(struct state *s, void *zeroed, const struct state_wish *w
 	h->check = head_sum(h);
 	point_into(s, zeroed);
 	s->live->listen_fd = s->live->lock_fd = s->live->memory_fd = s->live->state_fd = -1;
+	s->live->log_fd = s->live->exe_fd = -1;
+	for (unsigned i = 0; i < STATE_INHERITED_MAX; i++)
+		s->live->inherited[i] = -1;
 	for (uint64_t i = 0; i < (uint64_t)wish->ids_max * wish->vectors; i++)
 		s->bells[i] = -1;
 	for (uint32_t id = 0; id < wish->ids_max; id++)

@@ -80,17 +80,32 @@ struct state_head {
 		off_workers, off_words;
 };
 
+/* Descriptors of whoever started us that a broker leaves alone. */
+#define STATE_INHERITED_MAX 16u
+
+enum state_upgrade {
+	STATE_UPGRADE_NONE,
+	STATE_UPGRADE_DONE,        /* the new program serves */
+	STATE_UPGRADE_REFUSED,     /* it can't: nothing has happened */
+	STATE_UPGRADE_FAILED,      /* it could not be started: the old one serves again */
+	STATE_UPGRADE_ROLLED_BACK, /* it did not come to serve: the old one serves again */
+};
+
 /* Of the whole broker. The registrar writes, else as noted. */
 struct state_live {
-	int32_t listen_fd, lock_fd, memory_fd, state_fd; /* the keeper; -1: none */
-	uint64_t births;                                 /* the keeper: +1 before each broker */
-	uint64_t ready;                                  /* = births when the broker serves */
+	/* the keeper; -1: none. exe_fd: the program before, until the new one has proved itself */
+	int32_t listen_fd, lock_fd, memory_fd, state_fd, log_fd, exe_fd;
+	int32_t inherited[STATE_INHERITED_MAX]; /* that whoever started us left open */
+	uint64_t births;                        /* the keeper: +1 before each broker */
+	uint64_t ready;                         /* = births when the broker serves */
 	uint32_t laid_out;       /* 1: the mailbox is there, and must not be emptied again */
 	uint32_t layout;         /* enum mailbox_layout, as it came out */
 	uint32_t generation;     /* of the server in the mailbox */
-	uint32_t upgrade_result; /* the keeper */
-	uint64_t upgrades;       /* the keeper */
-	uint64_t changes;        /* of the mailbox's directory */
+	uint32_t upgrade_result; /* the keeper: enum state_upgrade, of the last one */
+	uint64_t upgrades;       /* the keeper: that are over, however they went */
+	/* what the keeper made and takes away: inodes tell it from another's of that name */
+	uint64_t socket_device, socket_inode, memory_inode; /* 0: made nothing */
+	uint64_t changes;                                   /* of the mailbox's directory */
 	uint64_t joins, leaves, refused;
 	_Alignas(STATE_LINE) _Atomic uint64_t heartbeat; /* worker 0 */
 };

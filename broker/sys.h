@@ -16,9 +16,11 @@
 #ifndef SYS_H
 #define SYS_H
 
+#include <asm/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -41,8 +43,10 @@
 	X(calloc)                                                                                  \
 	X(chmod)                                                                                   \
 	X(chown)                                                                                   \
+	X(clone)                                                                                   \
 	X(connect)                                                                                 \
 	X(eventfd)                                                                                 \
+	X(execve)                                                                                  \
 	X(fallocate)                                                                               \
 	X(fcntl)                                                                                   \
 	X(flock)                                                                                   \
@@ -118,6 +122,11 @@ static inline int sys_chown(const char *path, uid_t uid, gid_t gid)
 	return SYS_RESULT(chown, chown(path, uid, gid));
 }
 
+static inline int sys_clone(struct clone_args *args)
+{
+	return SYS_RESULT(clone, syscall(__NR_clone3, args, sizeof(*args)));
+}
+
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t bytes)
 {
 	return SYS_RESULT(connect, connect(fd, address, bytes));
@@ -126,6 +135,11 @@ static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t 
 static inline int sys_eventfd(int flags)
 {
 	return SYS_RESULT(eventfd, eventfd(0, flags));
+}
+
+static inline int sys_execve(const char *path, char **argv, char **environment)
+{
+	return SYS_RESULT(execve, execve(path, argv, environment));
 }
 
 static inline int sys_fallocate(int fd, int mode, off_t from, off_t bytes)

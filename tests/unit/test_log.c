@@ -170,7 +170,7 @@ static void open_log(enum log_level level)
 {
 	struct log_config config = {.file = path, .level = level};
 
-	assert_int_equal(log_open(&config), 0);
+	assert_int_equal(log_open(&config, -1), 0);
 }
 
 static void lines_above_the_level_are_left_out(void **state)
@@ -425,7 +425,7 @@ static void a_file_that_cannot_be_opened_is_an_error(void **state)
 	struct log_config config = {.file = "/proc/no/such/log", .level = LOG_LEVEL_NOTICE};
 
 	(void)state;
-	assert_true(log_open(&config) < 0);
+	assert_true(log_open(&config, -1) < 0);
 }
 
 #define T(name)  cmocka_unit_test(name)

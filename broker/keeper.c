@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keeper.c - the process that was started: it holds everything, and keeps a broker alive.
+ *
+ * Reads three things that a broker wrote: `ready`, its last words, and how it ended. Never looks
+ * at a peer.
+ */
+#include "keeper.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "handover.h"
+#include "log.h"
+#include "sys.h"
+
+#define MS UINT64_C(1000000)
+
+/* One that has served for so long has earned a successor at once; otherwise the next one waits,
+ * twice as long each time. */
+#define SERVED_WELL_NS (100 * MS)
+#define PAUSE_FIRST_NS (10 * MS)
+#define PAUSE_LAST_NS  (1000 * MS)
+
+/* So many in a row that never came to serve: then it won't get better by itself. */
+#define STILLBORN_MAX       5u
+#define STILLBORN_PROBATION 3u
+
+/* How long a broker may take until it serves: much more than any needs. And a new program until
+ * it has looked at the state. */
+#define BEGIN_LIMIT_NS (30000 * MS)
+#define CHECK_LIMIT_NS (2000 * MS)
+
+struct keeping {
+	struct keeper *k;
+	sigset_t signals;
+	pid_t broker;  /* 0: none */
+	pid_t checker; /* a new program that looks at the state; 0: none */
+	uint64_t begun_ns;
+	uint64_t served_ns;   /* since when this one serves; 0: not yet */
+	uint64_t due_ns;      /* when the next one is to be started, while there is none */
+	uint64_t check_by_ns; /* when the checker must be through */
+	uint64_t pause_ns;
+	unsigned stillborn; /* in a row */
+	unsigned restarts;
+	int stop;             /* the signal that ends us; 0: none yet */
+	bool hang_up, report; /* to be passed on to the next broker */
+	int code;             /* our exit code; -1: we go on */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Has anybody ever been served? Before that a broker that ends has said why. */
+static bool in_use(const struct keeping *s)
+{
+	return s->k->state->live->ready != 0;
+}
+
+/* ---- the broker's birth ------------------------------------------------------------------- */
+
+/* As fork(2), but with one table of descriptors for both. The C library keeps its thread's number
+ * where the kernel writes the new one, if it is told the place; that is all that fork(3) does
+ * besides for a process of one thread. */
+static int clone_with_files(void)
+{
+	struct clone_args args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
+	int *tid = NULL;
+
+	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid) {
+		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+		args.child_tid = (uintptr_t)tid;
+	}
+	return sys_clone(&args);
+}
+
+static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)
+{
+	/* Who is served ends with the keeper: nobody would hold what this one opens. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != keeper)
+		_exit(EXIT_FAILURE);
+	exit(k->child(k->argument));
+}
+
+static void begin(struct keeping *s)
+{
+	struct state_live *live = s->k->state->live;
+	pid_t us = getpid(), pid;
+
+	s->due_ns = 0;
+	s->begun_ns = now_ns();
+	s->served_ns = 0;
+	live->births++;
+	pid = clone_with_files();
+	if (pid == 0)
+		be_broker(s->k, us);
+	if (pid < 0) {
+		log_event(failed, LOG_TEXT("what", "start the broker"),
+			LOG_TEXT("error", strerror(-pid)));
+		if (!in_use(s))
+			(void)fprintf(stderr, "famez-server: the broker does not start: %s\n",
+				strerror(-pid));
+		if (!in_use(s) || s->stop)
+			s->code = EXIT_FAILURE;
+		else
+			s->due_ns = s->begun_ns + PAUSE_LAST_NS;
+		return;
+	}
+	s->broker = pid;
+	/* They are blocked there, too, and wait. */
+	if (s->stop)
+		(void)kill(pid, s->stop);
+	if (s->hang_up)
+		(void)kill(pid, SIGHUP);
+	if (s->report)
+		(void)kill(pid, SIGUSR1);
+	s->hang_up = s->report = false;
+}
+
+/* ---- its death ---------------------------------------------------------------------------- */
+
+static void log_death(struct keeping *s, int status)
+{
+	char *words = s->k->state->words;
+	bool killed = WIFSIGNALED(status);
+	const char *name = killed ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
+	words[STATE_WORDS_BYTES - 1] = '\0';
+	log_event(died, LOG_NUMBER("broker", (uint32_t)s->broker),
+		killed ? LOG_TEXT("signal", name ? name : "?")
+		       : LOG_NUMBER("code", (uint32_t)WEXITSTATUS(status)),
+		LOG_TEXT("served", s->served_ns ? "yes" : "no"),
+		LOG_NUMBER("uptime_ms", (now_ns() - s->begun_ns) / MS),
+		LOG_NUMBER("restarts", s->restarts), LOG_TEXT("words", words));
+	words[0] = '\0';
+}
+
+static void schedule_next(struct keeping *s)
+{
+	uint64_t now = now_ns();
+
+	if (s->served_ns && now - s->served_ns >= SERVED_WELL_NS)
+		s->pause_ns = 0;
+	s->due_ns = now + s->pause_ns;
+	s->pause_ns = s->pause_ns ? 2 * s->pause_ns : PAUSE_FIRST_NS;
+	if (s->pause_ns > PAUSE_LAST_NS)
+		s->pause_ns = PAUSE_LAST_NS;
+}
+
+static void on_death(struct keeping *s, int status)
+{
+	bool asked = s->stop && WIFEXITED(status);
+
+	if (asked || (!in_use(s) && WIFEXITED(status))) {
+		s->broker = 0;
+		s->code = WEXITSTATUS(status);
+		return;
+	}
+	log_death(s, status);
+	s->broker = 0;
+	s->restarts++;
+	s->stillborn = s->served_ns ? 0 : s->stillborn + 1;
+	if (s->stop || (!in_use(s) && s->stillborn >= STILLBORN_MAX)) {
+		s->code = EXIT_FAILURE;
+		return;
+	}
+	if (s->k->handed.old.fd >= 0 && s->stillborn >= STILLBORN_PROBATION)
+		handover_back(&s->k->handed, s->k->argv, "its broker does not come to serve");
+	schedule_next(s);
+}
+
+/* ---- upgrade ------------------------------------------------------------------------------ */
+
+static void upgrade_over(const struct keeper *k, enum state_upgrade result)
+{
+	struct state_live *live = k->state->live;
+
+	live->upgrade_result = result;
+	/* Whoever waits for the number then finds the result. */
+	atomic_thread_fence(memory_order_release);
+	live->upgrades++;
+}
+
+static void refuse_upgrade(const struct keeper *k, const char *reason, int code)
+{
+	log_event(upgrade, LOG_TEXT("result", "refused"), LOG_TEXT("reason", reason),
+		LOG_TEXT("program", k->path ? k->path : "?"), LOG_NUMBER("code", (uint32_t)code));
+	upgrade_over(k, STATE_UPGRADE_REFUSED);
+}
+
+/* Before anybody notices anything. */
+static void begin_check(struct keeping *s)
+{
+	int pid;
+
+	if (s->checker || s->stop)
+		return;
+	if (!s->k->path || s->k->handed.old.fd >= 0) {
+		refuse_upgrade(s->k,
+			s->k->path ? "another one is under way"
+				   : "where the program is, is unknown",
+			0);
+		return;
+	}
+	pid = sys_fork();
+	if (pid == 0)
+		handover_check(s->k->path, s->k->argv, s->k->state->fd);
+	if (pid < 0) {
+		refuse_upgrade(s->k, strerror(-pid), 0);
+		return;
+	}
+	s->checker = pid;
+	s->check_by_ns = now_ns() + CHECK_LIMIT_NS;
+}
+
+static void hand_over(struct keeping *s)
+{
+	const struct keeper *k = s->k;
+	struct handover_file ourselves;
+	int err = handover_open(&ourselves);
+
+	if (err) {
+		refuse_upgrade(k, strerror(-err), 0);
+		return;
+	}
+	/* It is made for that; a gentler end would be one more path to go wrong. */
+	if (s->broker) {
+		(void)kill(s->broker, SIGKILL);
+		while (waitpid(s->broker, NULL, 0) < 0 && errno == EINTR)
+			;
+		s->broker = 0;
+	}
+	log_event(upgrade, LOG_TEXT("result", "begins"), LOG_TEXT("program", k->path));
+	k->state->live->exe_fd = ourselves.fd;
+	err = handover_to(k->path, k->argv, k->state->fd, &ourselves, k->descriptors_end);
+	k->state->live->exe_fd = -1;
+	(void)close(ourselves.fd);
+	log_event(upgrade, LOG_TEXT("result", "failed"), LOG_TEXT("error", strerror(-err)));
+	upgrade_over(k, STATE_UPGRADE_FAILED);
+	begin(s);
+}
+
+static void on_checked(struct keeping *s, int status)
+{
+	s->checker = 0;
+	if (s->stop)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == HANDOVER_CHECK_FINE)
+		hand_over(s);
+	else
+		refuse_upgrade(s->k, "the new program can't take over",
+			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+/* The new program has proved itself. */
+static void end_probation(struct keeping *s)
+{
+	s->k->state->live->exe_fd = -1;
+	(void)close(s->k->handed.old.fd);
+	s->k->handed.old.fd = -1;
+	log_event(upgrade, LOG_TEXT("result", "done"), LOG_TEXT("version", FAMEZ_VERSION));
+	upgrade_over(s->k, STATE_UPGRADE_DONE);
+}
+
+/* ---- what comes in ------------------------------------------------------------------------ */
+
+static void on_serving(struct keeping *s)
+{
+	const struct state_live *live = s->k->state->live;
+
+	/* Anybody of our user may send the signal. */
+	if (!s->broker || s->served_ns || live->ready != live->births)
+		return;
+	s->served_ns = now_ns();
+	if (s->k->ready)
+		s->k->ready(s->k->argument);
+	s->k->ready = NULL;
+	if (s->k->handed.old.fd >= 0)
+		end_probation(s);
+}
+
+static void on_ended(struct keeping *s)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->broker)
+			on_death(s, status);
+		else if (pid == s->checker)
+			on_checked(s, status);
+	}
+}
+
+static void on_stop(struct keeping *s, int number)
+{
+	s->stop = number;
+	if (s->broker)
+		(void)kill(s->broker, number);
+	else
+		s->due_ns = now_ns(); /* who waits to be accepted is turned away by a broker */
+}
+
+static void pass_on(struct keeping *s, int number, bool *later)
+{
+	*later = !s->broker;
+	if (s->broker)
+		(void)kill(s->broker, number);
+}
+
+static void on_signal(struct keeping *s, int number)
+{
+	switch (number) {
+	case SIGTERM:
+	case SIGINT:
+		on_stop(s, number);
+		return;
+	case SIGHUP:
+		pass_on(s, number, &s->hang_up);
+		return;
+	case SIGUSR1:
+		pass_on(s, number, &s->report);
+		return;
+	case SIGUSR2:
+		begin_check(s);
+		return;
+	case SIGCHLD:
+		on_ended(s);
+		return;
+	default:
+		if (number == SIGRTMIN)
+			on_serving(s);
+	}
+}
+
+/* When something is to be looked at even if no signal comes; 0: never. */
+static uint64_t next_look(const struct keeping *s)
+{
+	uint64_t next = 0;
+	uint64_t times[] = {
+		s->broker ? 0 : s->due_ns,
+		s->broker && !s->served_ns && in_use(s) ? s->begun_ns + BEGIN_LIMIT_NS : 0,
+		s->checker ? s->check_by_ns : 0,
+	};
+
+	for (unsigned i = 0; i < sizeof(times) / sizeof(*times); i++)
+		if (times[i] && (!next || times[i] < next))
+			next = times[i];
+	return next;
+}
+
+static void look(struct keeping *s)
+{
+	uint64_t now = now_ns();
+
+	if (!s->broker && s->due_ns && now >= s->due_ns)
+		begin(s);
+	/* Both are heard of again by SIGCHLD. */
+	if (s->broker && !s->served_ns && in_use(s) && now >= s->begun_ns + BEGIN_LIMIT_NS)
+		(void)kill(s->broker, SIGKILL);
+	if (s->checker && now >= s->check_by_ns)
+		(void)kill(s->checker, SIGKILL);
+}
+
+void keeper_signals(sigset_t *set)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+
+	(void)sigemptyset(set);
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		(void)sigaddset(set, numbers[i]);
+	(void)sigaddset(set, SIGRTMIN);
+}
+
+int keeper_run(struct keeper *k)
+{
+	struct keeping s = {.k = k, .code = -1};
+
+	keeper_signals(&s.signals);
+	/* An earlier program may have ignored it, and then nothing is heard of. */
+	(void)sigaction(SIGCHLD,
+		&(struct sigaction){.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP}, NULL);
+	if (k->handed.back) {
+		k->state->live->exe_fd = -1;
+		log_event(upgrade, LOG_TEXT("result", "rolled-back"),
+			LOG_TEXT("reason", k->handed.back));
+		upgrade_over(k, STATE_UPGRADE_ROLLED_BACK);
+	}
+	begin(&s);
+	while (s.code < 0) {
+		uint64_t next = next_look(&s), now = now_ns();
+		uint64_t wait = next > now ? next - now : 0;
+		const struct timespec limit = {
+			.tv_sec = (time_t)(wait / (1000 * MS)),
+			.tv_nsec = (long)(wait % (1000 * MS)),
+		};
+		int number = sigtimedwait(&s.signals, NULL, next ? &limit : NULL);
+
+		if (number > 0)
+			on_signal(&s, number);
+		look(&s);
+	}
+	if (s.checker)
+		(void)kill(s.checker, SIGKILL);
+	return s.code;
+}

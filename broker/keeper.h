@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keeper.h - the process that was started: it holds everything, and keeps a broker alive.
+ *
+ * The broker proper is its child, made by clone(2) with CLONE_FILES and never exec'ed: both have
+ * one table of descriptors. Whatever the broker opens or accepts is held by the keeper from the
+ * same instant, under the same number, and is there for the next broker when this one dies. What
+ * these descriptors are stands in the state memory (state.h), which both have mapped.
+ *
+ * A broker that dies by itself has a successor at once, and a little later each time if it keeps
+ * dying. One that was asked to stop, or can't even begin, ends the keeper with its exit code.
+ *
+ *   SIGTERM, SIGINT   the broker ends well, and so does the keeper
+ *   SIGHUP, SIGUSR1   are passed on
+ *   SIGUSR2           upgrade: the program file as it is now is asked whether it can read the
+ *                     state; then the broker is killed, and the keeper becomes that program by
+ *                     execve(2), same process, same descriptors. One whose broker does not come
+ *                     to serve is rolled back to the program that ran before.
+ *   SIGRTMIN          from the broker: it serves
+ *
+ * The keeper parses nothing that others wrote, and has one thread. A broker that somebody has
+ * taken over could close or exchange its descriptors: so while a broker lives, the keeper uses
+ * none to keep it alive.
+ */
+#ifndef KEEPER_H
+#define KEEPER_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "handover.h"
+#include "state.h"
+
+struct keeper {
+	struct state *state;
+	int (*child)(void *argument);  /* the broker: returns its exit code */
+	void (*ready)(void *argument); /* it serves, for the first time in this process */
+	void *argument;
+	const char *path; /* of the program on disk; NULL: can't be upgraded */
+	char **argv;
+	unsigned descriptors_end; /* no descriptor has this number or a higher one */
+	struct handover handed;   /* from the program before */
+};
+
+/**
+ * keeper_run() - have somebody serve, until the end. Returns the exit code.
+ * The signals below must be blocked.
+ */
+int keeper_run(struct keeper *k);
+
+/** keeper_signals() - those that keeper_run() waits for. */
+void keeper_signals(sigset_t *set);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sweep.c - what a dead broker left open, beside what its state names.
+ *
+ * Reads nothing that a client sent, sends nothing but refusals.
+ */
+#include "sweep.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "ledger.h"
+#include "refusal.h"
+#include "sys.h"
+
+/* SO_PRIORITY of a client that is refused: nothing on the way of a UNIX socket looks at it, and
+ * any process may set so much (socket(7)). */
+#define REFUSED_PRIORITY 6
+
+/* Which numbers the state names. */
+struct named {
+	unsigned char *is;
+	unsigned end;
+};
+
+static void name(struct named *n, int fd)
+{
+	if (fd >= 0 && (unsigned)fd < n->end)
+		n->is[fd] = 1;
+}
+
+static bool option_is(int sock, int option, int value)
+{
+	socklen_t bytes = sizeof(int);
+	int is = 0;
+
+	return getsockopt(sock, SOL_SOCKET, option, &is, &bytes) == 0 && is == value;
+}
+
+uint64_t sweep_socket_cookie(int sock)
+{
+	uint64_t cookie = 0;
+	socklen_t bytes = sizeof(cookie);
+
+	return getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
+}
+
+void sweep_mark_refused(int sock)
+{
+	(void)setsockopt(sock, SOL_SOCKET, SO_PRIORITY, &(int){REFUSED_PRIORITY}, sizeof(int));
+}
+
+/* A peer that was accepted at our socket has that one's name. */
+static bool same_name(int sock, int listener)
+{
+	struct sockaddr_un a, b;
+	socklen_t a_bytes = sizeof(a), b_bytes = sizeof(b);
+
+	return getsockname(sock, (struct sockaddr *)&a, &a_bytes) == 0 &&
+	       getsockname(listener, (struct sockaddr *)&b, &b_bytes) == 0 && a_bytes == b_bytes &&
+	       memcmp(&a, &b, a_bytes) == 0;
+}
+
+static bool is_client(int fd, int listener)
+{
+	char byte;
+
+	return option_is(fd, SO_DOMAIN, AF_UNIX) && option_is(fd, SO_TYPE, SOCK_STREAM) &&
+	       option_is(fd, SO_ACCEPTCONN, 0) && same_name(fd, listener) &&
+	       /* It has not left meanwhile. */
+	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
+static void check_bells(struct state *s, struct named *n)
+{
+	const struct state_wish *wish = &s->head->wish;
+
+	for (uint64_t i = 0; i < (uint64_t)wish->ids_max * wish->vectors; i++) {
+		if (s->bells[i] >= 0 && fcntl(s->bells[i], F_GETFD) < 0) {
+			s->bells[i] = -1;
+			state_point();
+		}
+		name(n, s->bells[i]);
+	}
+}
+
+static void check_members(struct state *s, struct named *n)
+{
+	for (uint32_t id = 0; id < s->head->wish.ids_max; id++) {
+		int sock = ledger_taken(s, id) ? ledger_sock(s, id) : -1;
+
+		if (sock < 0)
+			continue;
+		if (sweep_socket_cookie(sock) == s->members[id].cookie)
+			name(n, sock);
+		else
+			ledger_closing(s, id);
+	}
+}
+
+static int by_cookie(const void *a, const void *b)
+{
+	uint64_t left = ((const struct sweep_found *)a)->cookie;
+	uint64_t right = ((const struct sweep_found *)b)->cookie;
+
+	return left < right ? -1 : left > right;
+}
+
+unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigned max)
+{
+	const struct state_live *live = s->live;
+	struct named n = {.is = sys_calloc(end, 1), .end = end};
+	unsigned count = 0;
+
+	/* Then all of it stays open: the table is large enough for once. */
+	if (!n.is)
+		return 0;
+	name(&n, live->listen_fd);
+	name(&n, live->lock_fd);
+	name(&n, live->memory_fd);
+	name(&n, live->state_fd);
+	name(&n, live->log_fd);
+	name(&n, live->exe_fd);
+	for (unsigned i = 0; i < STATE_INHERITED_MAX; i++)
+		name(&n, live->inherited[i]);
+	check_bells(s, &n);
+	check_members(s, &n);
+	for (unsigned fd = STDERR_FILENO + 1; fd < end; fd++) {
+		int sock = (int)fd;
+
+		if (n.is[fd] || fcntl(sock, F_GETFD) < 0)
+			continue;
+		if (!is_client(sock, live->listen_fd))
+			(void)close(sock);
+		else if (count == max)
+			refusal_send_and_close(sock);
+		else
+			found[count++] = (struct sweep_found){
+				.sock = sock,
+				.refused = option_is(sock, SO_PRIORITY, REFUSED_PRIORITY),
+				.cookie = sweep_socket_cookie(sock),
+			};
+	}
+	free(n.is);
+	qsort(found, count, sizeof(*found), by_cookie);
+	return count;
+}
+
+unsigned sweep_end(uint64_t descriptors)
+{
+	struct rlimit limit;
+	uint64_t end = 2 * descriptors + 1024;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && end > limit.rlim_cur)
+		end = limit.rlim_cur;
+	return end < INT32_MAX ? (unsigned)end : INT32_MAX;
+}
+
+void sweep_inherited(int32_t *numbers, unsigned end)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < STATE_INHERITED_MAX; i++)
+		numbers[i] = -1;
+	for (unsigned fd = STDERR_FILENO + 1; fd < end && count < STATE_INHERITED_MAX; fd++)
+		if (fcntl((int)fd, F_GETFD) >= 0)
+			numbers[count++] = (int32_t)fd;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sweep.h - what a dead broker left open, beside what its state names.
+ *
+ * Its descriptors are in the table that we share with the keeper (keeper.h). Those that the state
+ * names stay. Of the others a client's socket is one that was just accepted or refused, and goes
+ * on from there; the rest, such as rings and doorbells of threads, is closed. And the other way
+ * round: a socket that the state names and that is no more, or is another one, counts as closed.
+ *
+ * By the new broker, before it opens anything.
+ */
+#ifndef SWEEP_H
+#define SWEEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "state.h"
+
+struct sweep_found {
+	int sock; /* whoever gets this owns it */
+	bool refused;
+	uint64_t cookie;
+};
+
+/** sweep_mark_refused() - so that a successor refuses the client of @sock, too, which is told so
+ * from here on. */
+void sweep_mark_refused(int sock);
+
+/**
+ * sweep() - go through all descriptors below @end. @found is filled with at most @max clients in
+ * the order in which they came; more are refused. Returns their number.
+ */
+unsigned sweep(struct state *state, unsigned end, struct sweep_found *found, unsigned max);
+
+/** sweep_end() - above all numbers that @descriptors at once, and what a dead broker left, can
+ * have had. */
+unsigned sweep_end(uint64_t descriptors);
+
+/** sweep_inherited() - before anything is opened: note in @live what whoever started us left open
+ * for reasons of its own; STATE_INHERITED_MAX at most. */
+void sweep_inherited(int32_t *numbers, unsigned end);
+
+/** sweep_socket_cookie() - of @sock: the kernel's number for it, never given twice. 0: no socket.
+ */
+uint64_t sweep_socket_cookie(int sock);
+
+#endif
