@@ -19,6 +19,7 @@ FAMEZ_BUILD_PACKAGES=(
 FAMEZ_TEST_PACKAGES=(
 	python3 qemu-system-x86 busybox-static cpio xz-utils linux-image-amd64 linux-headers-amd64
 	clang llvm clang-format clang-tidy libclang-rt-dev shellcheck mandoc spin
+	lintian mmdebstrap apparmor
 )
 
 # famez_packages_missing PACKAGE... - prints those that aren't installed, a line each.
