@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <sys/uio.h>
 
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(close), CALL(eventfd2), CALL(fcntl, {1, SANDBOX_ALL, F_SETFL}), CALL(preadv2));
 
 int bells_init(struct bells *b, uint32_t ids_max, uint16_t vectors)
 {

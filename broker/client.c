@@ -2,19 +2,19 @@
 /*
  * client.c - who is behind a socket, and how many descriptors its process can hold.
  *
- * Reads /proc, never the socket.
+ * Reads /proc (look.h), never the socket.
  */
 #include "client.h"
 
-#include <dirent.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "look.h"
+#include "sandbox_calls.h"
 #include "sys.h"
 
-/* Counting more would hold up the worker; such a process counts as full. */
-#define USE_COUNTED_MAX 65536u
+SANDBOX_BROKER(CALL(getsockopt));
 
 #define LOOK_AGAIN_NS 1000000000u
 
@@ -40,7 +40,7 @@ void client_identify(int sock, const char *device_names, struct client *c)
 {
 	struct ucred cred = {0};
 	socklen_t bytes = sizeof(cred);
-	char link[32], path[4096];
+	char path[4096];
 	const char *base;
 	int n = -EACCES;
 
@@ -49,9 +49,8 @@ void client_identify(int sock, const char *device_names, struct client *c)
 		return;
 	c->pid = cred.pid;
 	c->uid = cred.uid;
-	(void)snprintf(link, sizeof(link), "/proc/%d/exe", cred.pid);
 	if (cred.pid > 0)
-		n = sys_readlink(link, path, sizeof(path) - 1);
+		n = look_at(LOOK_EXE, cred.pid, path, sizeof(path) - 1);
 	/* Cut short, its name could be anything. */
 	if (n <= 0 || (size_t)n == sizeof(path) - 1)
 		return;
@@ -91,58 +90,18 @@ bool client_parse_limits(const char *text, uint32_t *soft)
 
 static bool read_limit(pid_t pid, uint32_t *limit)
 {
-	char path[40], text[4096];
-	ssize_t n;
-	int fd;
+	char text[4096];
+	int n = look_at(LOOK_LIMITS, pid, text, sizeof(text) - 1);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/limits", pid);
-	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	(void)close(fd);
 	if (n <= 0)
 		return false;
 	text[n] = '\0';
 	return client_parse_limits(text, limit);
 }
 
-/* By hand: opendir(3) would take memory, and we run. False where it can't be read. */
-static bool count_files(const char *path, uint32_t *files)
-{
-	_Alignas(struct dirent64) char entries[4096];
-	uint32_t count = 0;
-	ssize_t bytes = -1;
-	int fd;
-
-	fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	while (count < USE_COUNTED_MAX && (bytes = getdents64(fd, entries, sizeof(entries))) > 0) {
-		const struct dirent64 *entry;
-
-		for (ssize_t at = 0; at < bytes; at += entry->d_reclen) {
-			entry = (const void *)(entries + at);
-			count += entry->d_name[0] != '.';
-		}
-	}
-	(void)close(fd);
-	*files = count < USE_COUNTED_MAX ? count : UINT32_MAX;
-	return bytes >= 0;
-}
-
 static bool read_use(pid_t pid, uint32_t *used)
 {
-	char path[40];
-	struct stat st;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	/* Since Linux 6.2 the folder's size is the number of descriptors. */
-	if (stat(path, &st) == 0 && st.st_size > 0) {
-		*used = (uint32_t)st.st_size;
-		return true;
-	}
-	return count_files(path, used);
+	return look_at(LOOK_USE, pid, used, sizeof(*used)) == sizeof(*used);
 }
 
 void process_open(struct process *p, pid_t pid)

@@ -19,8 +19,12 @@
 #include <time.h>
 
 #include "heap.h"
+#include "look.h"
 #include "queue.h"
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(close), CALL(read), CALL(write));
 
 /* Of an event that a client can cause at will: so many at once, and so many a
  * second in the long run, per thread. */
@@ -329,11 +333,16 @@ uint64_t log_dropped(void)
 	return atomic_load_explicit(&dropped, memory_order_relaxed);
 }
 
+struct look_file log_file(const char *path)
+{
+	return (struct look_file){path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640};
+}
+
 static int open_file(void)
 {
-	if (!config.file)
-		return STDERR_FILENO;
-	return sys_open(config.file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+	struct look_file wanted = log_file(config.file);
+
+	return config.file ? look_open(&wanted) : STDERR_FILENO;
 }
 
 int log_open(const struct log_config *wanted, int fd)

@@ -36,6 +36,7 @@ enum log_level {
 #define LOG_EVENTS(X)                                                                              \
 	X(start, "start", NOTICE, false)                                                           \
 	X(listening, "listening", NOTICE, false)                                                   \
+	X(sandbox, "sandbox", NOTICE, false)                                                       \
 	X(rounded, "rounded", NOTICE, false)                                                       \
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
 	X(default_peers, "default-peers", NOTICE, false)                                           \
@@ -84,6 +85,8 @@ struct log_field {
 #define LOG_TEXT(key, value)   ((struct log_field){(key), (value), 0})
 #define LOG_NUMBER(key, value) ((struct log_field){(key), NULL, (uint64_t)(value)})
 
+struct look_file;
+
 struct log_config {
 	const char *file; /* NULL: standard error; borrowed */
 	bool json;
@@ -104,6 +107,9 @@ int log_descriptor(void);
  * waited for.
  */
 void log_hurry(void);
+
+/** log_file() - how a log at @path is opened, for the looker that opens it anew. */
+struct look_file log_file(const char *path);
 
 /**
  * log_start() - start the logger, for @threads threads that log. Returns 0 or -errno

@@ -21,7 +21,10 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(rt_sigaction, {0, SANDBOX_ALL, SIGBUS}), CALL(write));
 
 /* ---- pages that are gone ---------------------------------------------------------------- */
 

@@ -9,7 +9,10 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(io_uring_enter));
 
 /* All that our rings are ever asked for. Whoever takes this process over can't have them open a
  * file or connect to somebody, which a filter of system calls (sandbox.c) would not see. */

@@ -42,6 +42,7 @@ enum {
 	OPTION_LAYOUT,
 	OPTION_DIALECT,
 	OPTION_PERSONALITY,
+	OPTION_SANDBOX,
 	OPTION_CHECK,
 	OPTION_CHECK_STATE,
 	OPTION_NO_KEEPER,
@@ -86,6 +87,7 @@ static const struct option long_options[] = {
 	{"layout", required_argument, NULL, OPTION_LAYOUT},
 	{"dialect", required_argument, NULL, OPTION_DIALECT},
 	{"personality", required_argument, NULL, OPTION_PERSONALITY},
+	{"sandbox", required_argument, NULL, OPTION_SANDBOX},
 	{"check", no_argument, NULL, OPTION_CHECK},
 	{"check-state", required_argument, NULL, OPTION_CHECK_STATE},
 	{"no-keeper", no_argument, NULL, OPTION_NO_KEEPER},
@@ -120,6 +122,7 @@ const char *options_help(void)
 	       "              --joins-per-second N  of one user                (no limit)\n"
 	       "              --zone FILE        who is told of whom; SIGHUP reads it again\n"
 	       "              --bind FILE        which VM has which ID; SIGHUP reads it again\n"
+	       "sandbox       --sandbox WHAT     auto, off or required (auto)\n"
 	       "threads       --workers N        (one per CPU, at most 8)\n"
 	       "              --cpus LIST        such as 0,2-3; workers are bound in turn\n"
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
@@ -579,6 +582,16 @@ static int take_option(
 		if (strcmp(value, "genz") != 0 && strcmp(value, "none") != 0)
 			err = wrong(why, "--personality", value, "genz or none");
 		o->personality = strcmp(value, "none") == 0 ? PERSONALITY_NONE : PERSONALITY_GENZ;
+		break;
+	case OPTION_SANDBOX:
+		if (strcmp(value, "auto") == 0)
+			o->sandbox = SANDBOX_AUTO;
+		else if (strcmp(value, "off") == 0)
+			o->sandbox = SANDBOX_OFF;
+		else if (strcmp(value, "required") == 0)
+			o->sandbox = SANDBOX_REQUIRED;
+		else
+			err = wrong(why, "--sandbox", value, "auto, off or required");
 		break;
 	case OPTION_CHECK:
 		o->check = true;

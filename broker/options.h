@@ -16,6 +16,7 @@
 
 #include "admit.h"
 #include "memory.h"
+#include "sandbox.h"
 #include "why.h"
 
 #define OPTIONS_WORKERS_MAX 256
@@ -57,6 +58,7 @@ struct options {
 	struct admit_rules admit;
 	const char *zone_file; /* NULL: everybody sees everybody */
 	const char *bind_file; /* NULL: no ID is kept for anybody */
+	enum sandbox_mode sandbox;
 	/* threads */
 	uint16_t workers; /* 0: one per CPU */
 	bool pin;

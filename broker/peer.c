@@ -16,7 +16,11 @@
 #include "famez/wire.h"
 #include "log.h"
 #include "refusal.h"
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(
+	CALL(close), CALL(ioctl, {1, SANDBOX_ALL, SIOCOUTQ}), CALL(sendmmsg), CALL(shutdown));
 
 /* After we were woken by the read of a leave, how long that read is given to return before
  * something else comes. */

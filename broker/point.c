@@ -100,6 +100,11 @@ static void say(const char *what, const char *place, unsigned nth)
 		return; /* nobody listens */
 }
 
+void point_never(void)
+{
+	deaths = NULL;
+}
+
 void point_passed(struct point *p)
 {
 	unsigned here, all;

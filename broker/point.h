@@ -38,8 +38,13 @@ void point_passed(struct point *point);
 			__attribute__((section("famez_points"), used)) = &point_here_;             \
 		point_passed(&point_here_);                                                        \
 	} while (0)
+
+/** point_never() - this process is no broker: none of the plan's deaths is for it. */
+void point_never(void);
+#define POINT_NEVER() point_never()
 #else
-#define POINT() ((void)0)
+#define POINT()       ((void)0)
+#define POINT_NEVER() ((void)0)
 #endif
 
 #endif

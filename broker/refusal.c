@@ -12,6 +12,10 @@
 #include <unistd.h>
 
 #include "famez/wire.h"
+#include "sandbox_calls.h"
+
+SANDBOX_BROKER(
+	CALL(close), CALL(sendto), CALL(setsockopt, {1, SANDBOX_ALL, SOL_SOCKET}), CALL(shutdown));
 
 void refusals_init(struct refusals *r, struct io_uring *ring)
 {

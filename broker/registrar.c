@@ -13,7 +13,11 @@
 #include <string.h>
 
 #include "log.h"
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(accept4), CALL(close), CALL(read),
+	CALL(setsockopt, {1, SANDBOX_ALL, SOL_SOCKET}), CALL(shutdown), CALL(write));
 
 /* Newcomers accepted in one turn, so that those who leave are heard in between. */
 #define ACCEPT_BATCH 64

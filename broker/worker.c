@@ -19,7 +19,10 @@
 #include "own_bell.h"
 #include "peer.h"
 #include "refusal.h"
+#include "sandbox_calls.h"
 #include "sys.h"
+
+SANDBOX_BROKER(CALL(close), CALL(write));
 
 /* Messages taken in one turn; a device that comes counts for 16, and who leaves for up to 16
  * more, if it was in groups all over. */

@@ -10,7 +10,7 @@
 # shellcheck disable=SC2034 # used by whoever sources this
 FAMEZ_BUILD_PACKAGES=(
 	build-essential cmake ninja-build pkg-config
-	liburing-dev libjemalloc-dev libck-dev libsystemd-dev
+	liburing-dev libjemalloc-dev libck-dev libsystemd-dev libseccomp-dev
 	libedit-dev libcjson-dev libcmocka-dev
 )
 

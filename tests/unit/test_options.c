@@ -317,6 +317,10 @@ static void dialects_and_personalities_are_of_those_that_exist(void **state)
 	assert_int_equal(parse("--personality genz").personality, PERSONALITY_GENZ);
 	assert_int_equal(parse("--personality none").personality, PERSONALITY_NONE);
 	refused("--dialect swiss", "swiss|fee|famez");
+	assert_int_equal(parse("").sandbox, SANDBOX_AUTO);
+	assert_int_equal(parse("--sandbox off").sandbox, SANDBOX_OFF);
+	assert_int_equal(parse("--sandbox required").sandbox, SANDBOX_REQUIRED);
+	refused("--sandbox on", "on|auto|required");
 	refused("--personality split", "split|genz|none");
 }
 
@@ -503,10 +507,10 @@ static void whoever_asks_for_help_gets_a_screenful(void **state)
 	for (const char *p = help; *p; p++)
 		lines += *p == '\n';
 	assert_in_range(lines, 10, 60);
-	for (unsigned n = 0; n < 36; n++) {
+	for (unsigned n = 0; n < 37; n++) {
 		static const char *const names[] = {"--socket-group", "--allow-uid", "--allow-gid",
-			"--max-per-uid", "--joins-per-second", "--zone", "--bind", "--help",
-			"--version", "--verbose", "--foreground", "--daemon", "--pidfile",
+			"--max-per-uid", "--joins-per-second", "--zone", "--bind", "--sandbox",
+			"--help", "--version", "--verbose", "--foreground", "--daemon", "--pidfile",
 			"--socketpath", "--shm-name", "--shm-path", "--mailbox", "--size",
 			"--vectors", "--peers", "--nClients", "--silent", "--leaves",
 			"--device-names", "--stall-timeout", "--workers", "--cpus", "--socket-mode",

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * look.c - what lies outside of the broker, looked at by the caller or by its looker.
+ *
+ * A request and its reply are one message each, with a token, so that a reply that comes after
+ * its request was given up is known for what it is. Understands nothing of what it reads.
+ */
+#include "look.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sandbox_calls.h"
+#include "sys.h"
+
+SANDBOX_BROKER(CALL(sendto), CALL(recvmsg));
+SANDBOX_LOOKER(CALL(recvfrom), CALL(sendmsg), CALL(close), CALL(read), CALL(getdents64),
+	CALL(readlink), CALL(readlinkat), CALL(newfstatat),
+	CALL(openat, {2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}),
+	CALL(openat, {2, O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND, O_WRONLY | O_CREAT | O_APPEND}));
+
+/* Counting more would hold up who asks; such a process counts as full. */
+#define USE_COUNTED_MAX 65536u
+
+/* A look takes some 10 us; but a process can be in a state in which it can't be looked at. */
+#define PATIENCE_S 1
+
+/* What is asked for, beside enum look: the file of that number. */
+#define LOOK_FILE 100u
+
+struct request {
+	uint64_t token;
+	uint32_t what;
+	int32_t pid;
+	uint32_t bytes;
+};
+
+struct reply {
+	uint64_t token;
+	int32_t result;
+};
+
+/* The descriptor that goes with a reply. */
+union passed {
+	char bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
+static struct look_file known[LOOK_FILES_MAX];
+static unsigned known_count;
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+static int read_text(const char *path, void *to, size_t bytes)
+{
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	size_t at = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	do {
+		n = read(fd, (char *)to + at, bytes - at);
+		if (n > 0)
+			at += (size_t)n;
+	} while (n > 0 && at < bytes);
+	if (n < 0)
+		n = -errno;
+	(void)close(fd);
+	return n < 0 ? (int)n : (int)at;
+}
+
+/* By hand: opendir(3) would take memory, and we run. */
+static int count_files(const char *path, uint32_t *files)
+{
+	_Alignas(struct dirent64) char entries[4096];
+	uint32_t count = 0;
+	ssize_t bytes = 0;
+	int fd;
+
+	fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	while (count < USE_COUNTED_MAX && (bytes = getdents64(fd, entries, sizeof(entries))) > 0) {
+		const struct dirent64 *entry;
+
+		for (ssize_t at = 0; at < bytes; at += entry->d_reclen) {
+			entry = (const void *)(entries + at);
+			count += entry->d_name[0] != '.';
+		}
+	}
+	if (bytes < 0)
+		bytes = -errno;
+	(void)close(fd);
+	*files = count < USE_COUNTED_MAX ? count : UINT32_MAX;
+	return bytes < 0 ? (int)bytes : 0;
+}
+
+static int look_at_use(const char *path, void *to, size_t bytes)
+{
+	struct stat st;
+	uint32_t used;
+	int err;
+
+	if (bytes < sizeof(used))
+		return -EINVAL;
+	/* Since Linux 6.2 the folder's size is the number of descriptors. */
+	if (stat(path, &st) == 0 && st.st_size > 0) {
+		used = (uint32_t)st.st_size;
+	} else {
+		err = count_files(path, &used);
+		if (err)
+			return err;
+	}
+	memcpy(to, &used, sizeof(used));
+	return sizeof(used);
+}
+
+static int look_here(uint32_t what, pid_t pid, void *to, size_t bytes)
+{
+	static const char *const places[] = {"exe", "limits", "fd", "cmdline"};
+	char path[40];
+
+	if (pid <= 0 || what >= sizeof(places) / sizeof(*places))
+		return -EINVAL;
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, places[what]);
+	switch ((enum look)what) {
+	case LOOK_EXE:
+		return sys_readlink(path, to, bytes);
+	case LOOK_USE:
+		return look_at_use(path, to, bytes);
+	case LOOK_LIMITS:
+	case LOOK_ARGUMENTS:
+		return read_text(path, to, bytes);
+	}
+	return -EINVAL;
+}
+
+/* ---- asking a looker -------------------------------------------------------------------- */
+
+static struct {
+	int sock; /* -1: we look ourselves */
+	pthread_mutex_t lock;
+	uint64_t token;
+} asked = {.sock = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int take_descriptor(struct msghdr *message)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(message);
+	int fd = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+/* Returns what look_here() or open(2) did there. */
+static int ask(uint32_t what, pid_t pid, void *to, size_t bytes)
+{
+	struct request request = {.what = what, .pid = pid, .bytes = (uint32_t)bytes};
+	struct reply reply;
+	int fd, result = -ETIMEDOUT;
+	ssize_t n;
+
+	(void)pthread_mutex_lock(&asked.lock);
+	request.token = ++asked.token;
+	n = send(asked.sock, &request, sizeof(request), MSG_NOSIGNAL);
+	assert(n > 0 || errno == EAGAIN || errno == EINTR);
+	while (n > 0) {
+		struct iovec io[] = {{&reply, sizeof(reply)}, {to, bytes}};
+		union passed passed;
+		struct msghdr message = {
+			.msg_iov = io,
+			.msg_iovlen = 2,
+			.msg_control = passed.bytes,
+			.msg_controllen = sizeof(passed.bytes),
+		};
+
+		n = recvmsg(asked.sock, &message, MSG_CMSG_CLOEXEC);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
+			if (errno == EINTR)
+				n = 1;
+			continue;
+		}
+		/* It is gone, and we can't have another. */
+		assert(n >= (ssize_t)sizeof(reply));
+		fd = take_descriptor(&message);
+		if (reply.token == request.token) {
+			result = fd >= 0 ? fd : reply.result;
+			break;
+		}
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	(void)pthread_mutex_unlock(&asked.lock);
+	return result;
+}
+
+int look_at(enum look what, pid_t pid, void *to, size_t bytes)
+{
+	bytes = bytes < LOOK_BYTES ? bytes : LOOK_BYTES;
+	return asked.sock < 0 ? look_here(what, pid, to, bytes) : ask(what, pid, to, bytes);
+}
+
+int look_open(const struct look_file *file)
+{
+	if (asked.sock < 0)
+		return sys_open(file->path, file->flags, file->mode);
+	for (unsigned i = 0; i < known_count; i++)
+		if (strcmp(known[i].path, file->path) == 0)
+			return ask(LOOK_FILE + i, 0, NULL, 0);
+	return -EPERM;
+}
+
+/* ---- being the looker ------------------------------------------------------------------- */
+
+static int open_known(uint32_t nth)
+{
+	const struct look_file *file = &known[nth];
+
+	return nth < known_count ? sys_open(file->path, file->flags, file->mode) : -EINVAL;
+}
+
+static void answer(int sock, const struct request *request)
+{
+	static char text[LOOK_BYTES];
+	struct reply reply = {.token = request->token};
+	struct iovec io[] = {{&reply, sizeof(reply)}, {text, 0}};
+	union passed passed = {.bytes = {0}};
+	struct msghdr message = {.msg_iov = io, .msg_iovlen = 2};
+	int fd = -1;
+
+	if (request->what >= LOOK_FILE) {
+		fd = reply.result = open_known(request->what - LOOK_FILE);
+	} else {
+		reply.result = look_here(request->what, request->pid, text,
+			request->bytes < sizeof(text) ? request->bytes : sizeof(text));
+		io[1].iov_len = reply.result > 0 ? (size_t)reply.result : 0;
+	}
+	if (fd >= 0) {
+		message.msg_control = passed.bytes;
+		message.msg_controllen = sizeof(passed.bytes);
+		passed.align = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(sizeof(int)),
+		};
+		memcpy(CMSG_DATA(&passed.align), &fd, sizeof(fd));
+	}
+	/* Who does not hear it has given up, or is gone. */
+	(void)sendmsg(sock, &message, MSG_NOSIGNAL);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* Never returns. */
+static void be_looker(const struct sandbox *s, int sock, pid_t broker)
+{
+	struct request request;
+	ssize_t n;
+
+	POINT_NEVER();
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_NAME, "famez-looker");
+	if (getppid() != broker)
+		_exit(EXIT_SUCCESS);
+	/* Sockets of clients must close when the broker closes them. */
+	if (sock != 3)
+		(void)dup3(sock, 3, O_CLOEXEC);
+	(void)close_range(4, ~0u, 0);
+	if (sandbox_enter_looker(s))
+		_exit(EXIT_FAILURE);
+	while ((n = recv(3, &request, sizeof(request), 0)) != 0)
+		if (n == (ssize_t)sizeof(request))
+			answer(3, &request);
+	_exit(EXIT_SUCCESS);
+}
+
+int look_start(const struct sandbox *s, const struct look_file *files, unsigned count)
+{
+	static const struct timeval patience = {.tv_sec = PATIENCE_S};
+	pid_t broker = getpid();
+	int ends[2], pid, err;
+
+	assert(asked.sock < 0 && count <= LOOK_FILES_MAX);
+	memcpy(known, files, count * sizeof(*files));
+	known_count = count;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+		return -errno;
+	if (setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) != 0 ||
+		setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) != 0) {
+		err = -errno;
+		goto undo_ends;
+	}
+	pid = sys_fork();
+	if (pid == 0)
+		be_looker(s, ends[1], broker);
+	if (pid < 0) {
+		err = pid;
+		goto undo_ends;
+	}
+	(void)close(ends[1]);
+	asked.sock = ends[0];
+	return 0;
+
+undo_ends:
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+	return err;
+}
