@@ -109,6 +109,15 @@ faults() {
 	done
 }
 
+# keeper PRESET - the broker's death and upgrade, in the size of a quick run.
+keeper() {
+	local bin=build/$1/broker
+	many_tests "$1 keeper doubt" "build/$1/tests/keeper/send_doubt"
+	many_tests "$1 keeper points" python3 tests/keeper/points.py --server "$bin/famez-server-faults"
+	many_tests "$1 keeper torture" python3 tests/keeper/torture.py --server "$bin/famez-server"
+	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
+}
+
 formats() {
 	local files
 	mapfile -t files < <(git ls-files '*.c' '*.h' '*.cc')
@@ -202,6 +211,7 @@ step_release() {
 		python3 tests/vm/run_all.py --server build/release/broker/famez-server --kit build/kit
 	blackbox release 1
 	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
+	task 'release keeper' 'build release' keeper release
 	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
 	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
 	task 'release install' 'build release' many_tests 'release install' tests/install/run.sh build/release

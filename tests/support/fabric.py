@@ -290,6 +290,8 @@ class Broker:
                     command += ["--workers", str(workers)]
                 if verbose:
                     command += [f"--verbose={verbose}"]
+                if os.environ.get("FAMEZ_NO_KEEPER"):
+                    command += ["--no-keeper"]
         if settings.naive:
             self.options = [o for o in self.options if o == "--announce-twice"]
         self.command = command + self.options
