@@ -541,6 +541,28 @@ def test_a_server_s_clean_end_harms_no_device():
         first.qemu.check_alive()
 
 
+def test_a_stranded_vm_is_rescued_by_plugging_its_device_anew():
+    """As docs/operations.md has it, after a full stop."""
+    with Stage() as s:
+        qemu = s.qemu(socket_path=None, name="stranded")
+        qemu.link()
+        hot_plug(qemu, s.broker.path, 0)
+        device = Device(qemu)
+        peer = s.peer()
+        meet(peer, device)
+        peer.close()
+        s.broker.wait_event("leave", id=peer.id)
+        s.broker.process.send_signal(signal.SIGTERM)
+        s.broker.process.wait()
+        s.broker.start()
+        hot_unplug(device, 0)
+        hot_plug(qemu, s.broker.path, 1)
+        device = Device(qemu)
+        peer = s.peer()
+        meet(peer, device)
+        rings(device, peer)
+
+
 # ---------------------------------------------------------------- what kills
 
 
