@@ -22,9 +22,10 @@
 #include "why.h"
 
 /* Exit codes besides EXIT_SUCCESS and EXIT_FAILURE; famez-server(8). */
-#define EXIT_USAGE  2
-#define EXIT_LIMITS 3
-#define EXIT_IN_USE 4
+#define EXIT_USAGE   2
+#define EXIT_LIMITS  3
+#define EXIT_IN_USE  4
+#define EXIT_STRANDS 5
 
 /* What main() has made ready. */
 struct server {

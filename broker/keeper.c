@@ -185,10 +185,11 @@ static void on_death(struct keeping *s, int status)
 
 /* ---- upgrade ------------------------------------------------------------------------------ */
 
-static void upgrade_over(const struct keeper *k, enum state_upgrade result)
+static void upgrade_over(const struct keeper *k, enum state_upgrade result, const char *reason)
 {
 	struct state_live *live = k->state->live;
 
+	(void)snprintf(live->upgrade_reason, sizeof(live->upgrade_reason), "%s", reason);
 	live->upgrade_result = result;
 	/* Whoever waits for the number then finds the result. */
 	atomic_thread_fence(memory_order_release);
@@ -199,7 +200,7 @@ static void refuse_upgrade(const struct keeper *k, const char *reason, int code)
 {
 	log_event(upgrade, LOG_TEXT("result", "refused"), LOG_TEXT("reason", reason),
 		LOG_TEXT("program", k->path ? k->path : "?"), LOG_NUMBER("code", (uint32_t)code));
-	upgrade_over(k, STATE_UPGRADE_REFUSED);
+	upgrade_over(k, STATE_UPGRADE_REFUSED, reason);
 }
 
 /* Before anybody notices anything. */
@@ -250,7 +251,7 @@ static void hand_over(struct keeping *s)
 	k->state->live->exe_fd = -1;
 	(void)close(ourselves.fd);
 	log_event(upgrade, LOG_TEXT("result", "failed"), LOG_TEXT("error", strerror(-err)));
-	upgrade_over(k, STATE_UPGRADE_FAILED);
+	upgrade_over(k, STATE_UPGRADE_FAILED, strerror(-err));
 	begin(s);
 }
 
@@ -273,7 +274,7 @@ static void end_probation(struct keeping *s)
 	(void)close(s->k->handed.old.fd);
 	s->k->handed.old.fd = -1;
 	log_event(upgrade, LOG_TEXT("result", "done"), LOG_TEXT("version", FAMEZ_VERSION));
-	upgrade_over(s->k, STATE_UPGRADE_DONE);
+	upgrade_over(s->k, STATE_UPGRADE_DONE, "");
 }
 
 /* ---- what comes in ------------------------------------------------------------------------ */
@@ -398,7 +399,7 @@ int keeper_run(struct keeper *k)
 		k->state->live->exe_fd = -1;
 		log_event(upgrade, LOG_TEXT("result", "rolled-back"),
 			LOG_TEXT("reason", k->handed.back));
-		upgrade_over(k, STATE_UPGRADE_ROLLED_BACK);
+		upgrade_over(k, STATE_UPGRADE_ROLLED_BACK, k->handed.back);
 	}
 	begin(&s);
 	while (s.code < 0) {

@@ -16,6 +16,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "broker.h"
+#include "control.h"
 #include "keeper.h"
 #include "log.h"
 #include "mailbox.h"
@@ -485,6 +486,8 @@ static int start(struct server *s, struct keeper *k)
 	workers = count_workers(s);
 	if (workers < 0)
 		return fail(s, EXIT_USAGE);
+	if (s->options.control)
+		return control_run(&s->options);
 	if (s->options.check_state >= 0)
 		return check_state(s);
 	block_signals(s->kept);

@@ -46,6 +46,9 @@ enum {
 	OPTION_CHECK,
 	OPTION_CHECK_STATE,
 	OPTION_NO_KEEPER,
+	OPTION_STOP,
+	OPTION_FORCE,
+	OPTION_UPGRADE,
 	OPTION_VERSION,
 };
 
@@ -91,6 +94,9 @@ static const struct option long_options[] = {
 	{"check", no_argument, NULL, OPTION_CHECK},
 	{"check-state", required_argument, NULL, OPTION_CHECK_STATE},
 	{"no-keeper", no_argument, NULL, OPTION_NO_KEEPER},
+	{"stop", no_argument, NULL, OPTION_STOP},
+	{"force", no_argument, NULL, OPTION_FORCE},
+	{"upgrade", no_argument, NULL, OPTION_UPGRADE},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{NULL, 0, NULL, 0},
 };
@@ -129,6 +135,8 @@ const char *options_help(void)
 	       "          -p, --pidfile FILE     --logfile FILE (stderr) --log-format text|json\n"
 	       "              --no-keeper        one process, whose death is everybody's end\n"
 	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
+	       "running   --stop, --upgrade      the server with this -S or -p; --force: stop it\n"
+	       "                                 even if that strands VMs\n"
 	       "          -h, --help, --version  --check: print what it would need, and exit\n"
 	       "\n"
 	       "Called as ivshmem-server: -n 1 -l 4M -M ivshmem -S /tmp/ivshmem_socket\n"
@@ -603,6 +611,15 @@ static int take_option(
 	case OPTION_NO_KEEPER:
 		o->keeper = false;
 		break;
+	case OPTION_STOP:
+		o->control = CONTROL_STOP;
+		break;
+	case OPTION_FORCE:
+		o->force = true;
+		break;
+	case OPTION_UPGRADE:
+		o->control = CONTROL_UPGRADE;
+		break;
 	case OPTION_VERSION:
 		o->version = true;
 		break;
@@ -615,6 +632,8 @@ static int take_option(
 /* What only holds between options. */
 static int check_together(const struct options *o, struct why *why)
 {
+	if (o->force && o->control != CONTROL_STOP)
+		return why_fail(why, -EINVAL, "--force: only together with --stop");
 	if (o->peers > options_peers_most(o))
 		return why_fail(why, -EINVAL,
 			"--peers: %u won't do; want at most %u, as IDs have 16 bits and the server "

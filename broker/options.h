@@ -30,6 +30,9 @@ enum options_layout { WANT_AUTO, WANT_LANES, WANT_SLOTS, WANT_PLAIN };
 /* Of slots and link messages: F.E.E.'s, or FAME-Z's older one. */
 enum options_dialect { DIALECT_FEE, DIALECT_FAMEZ };
 
+/* What to do about a server that runs, in place of being one. */
+enum options_control { CONTROL_NONE, CONTROL_STOP, CONTROL_UPGRADE };
+
 enum options_personality { PERSONALITY_GENZ, PERSONALITY_NONE };
 
 struct options {
@@ -71,6 +74,8 @@ struct options {
 	const char *logfile; /* NULL: standard error */
 	bool log_json;
 	unsigned verbose;
+	enum options_control control;
+	bool force;   /* stop whoever is stranded */
 	bool check;   /* print the budget and exit */
 	bool help;    /* print the help and exit */
 	bool version; /* print the version and exit */
