@@ -178,6 +178,7 @@ soak() {
 
 step_format() {
 	task 'format' '' formats
+	task 'docs' '' many_tests 'docs' tests/docs/named_tests.py
 }
 
 step_model() {
