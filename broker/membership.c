@@ -12,8 +12,6 @@
 
 #include "sys.h"
 
-#define NO_ID UINT32_MAX
-
 static struct member *member_of(struct membership *m, uint32_t id)
 {
 	assert(id >= m->first_id && id - m->first_id < m->peers_max);
@@ -22,24 +20,46 @@ static struct member *member_of(struct membership *m, uint32_t id)
 
 static void queue_free(struct membership *m, uint32_t id)
 {
-	member_of(m, id)->next_free = NO_ID;
-	if (m->free_last == NO_ID)
+	member_of(m, id)->next_free = MEMBERSHIP_NOBODY;
+	if (m->free_last == MEMBERSHIP_NOBODY)
 		m->free_first = id;
 	else
 		member_of(m, m->free_last)->next_free = id;
 	m->free_last = id;
 }
 
-static uint32_t take_free(struct membership *m)
+/* Takes the first out of the queue that may be taken. */
+static uint32_t take_free(
+	struct membership *m, bool (*may)(void *argument, uint32_t id), void *argument)
 {
-	uint32_t id = m->free_first;
+	uint32_t before = MEMBERSHIP_NOBODY, id = m->free_first, next;
 
-	if (id == NO_ID)
-		return NO_ID;
-	m->free_first = member_of(m, id)->next_free;
-	if (m->free_first == NO_ID)
-		m->free_last = NO_ID;
+	while (id != MEMBERSHIP_NOBODY && !may(argument, id)) {
+		before = id;
+		id = member_of(m, id)->next_free;
+	}
+	if (id == MEMBERSHIP_NOBODY)
+		return MEMBERSHIP_NOBODY;
+	next = member_of(m, id)->next_free;
+	if (before == MEMBERSHIP_NOBODY)
+		m->free_first = next;
+	else
+		member_of(m, before)->next_free = next;
+	if (next == MEMBERSHIP_NOBODY)
+		m->free_last = before;
 	return id;
+}
+
+static bool any(void *argument, uint32_t id)
+{
+	(void)argument;
+	(void)id;
+	return true;
+}
+
+static bool just_this(void *argument, uint32_t id)
+{
+	return *(const uint32_t *)argument == id;
 }
 
 int membership_init(struct membership *m, uint32_t first_id, uint32_t peers_max, uint16_t workers)
@@ -49,8 +69,8 @@ int membership_init(struct membership *m, uint32_t first_id, uint32_t peers_max,
 		.first_id = first_id,
 		.peers_max = peers_max,
 		.workers = workers,
-		.free_first = NO_ID,
-		.free_last = NO_ID,
+		.free_first = MEMBERSHIP_NOBODY,
+		.free_last = MEMBERSHIP_NOBODY,
 	};
 	m->load = sys_calloc(workers, sizeof(*m->load));
 	m->members = sys_calloc(peers_max, sizeof(*m->members));
@@ -80,16 +100,10 @@ static uint16_t least_loaded(const struct membership *m)
 	return best;
 }
 
-struct intent membership_connected(struct membership *m, uint32_t together)
+static struct intent adopt(struct membership *m, uint32_t together, uint32_t id)
 {
-	uint32_t id = take_free(m);
-	struct member *member;
+	struct member *member = member_of(m, id);
 
-	if (id == NO_ID) {
-		m->refused++;
-		return (struct intent){.kind = INTENT_REFUSE};
-	}
-	member = member_of(m, id);
 	assert(member->state == MEMBER_FREE);
 	member->state = MEMBER_OPENING;
 	member->worker = together == MEMBERSHIP_ANYWHERE ? least_loaded(m)
@@ -97,6 +111,50 @@ struct intent membership_connected(struct membership *m, uint32_t together)
 	m->load[member->worker]++;
 	m->opening++;
 	return (struct intent){.kind = INTENT_ADOPT, .id = id, .worker = member->worker};
+}
+
+struct intent membership_connected_where(struct membership *m, uint32_t together,
+	bool (*may)(void *argument, uint32_t id), void *argument)
+{
+	uint32_t id = take_free(m, may, argument);
+
+	if (id == MEMBERSHIP_NOBODY)
+		return (struct intent){.kind = INTENT_REFUSE};
+	return adopt(m, together, id);
+}
+
+struct intent membership_connected(struct membership *m, uint32_t together)
+{
+	struct intent intent = membership_connected_where(m, together, any, NULL);
+
+	m->refused += intent.kind == INTENT_REFUSE;
+	return intent;
+}
+
+struct intent membership_connected_as(struct membership *m, uint32_t together, uint32_t id)
+{
+	if (!member_of(m, id)->kept)
+		(void)take_free(m, just_this, &id);
+	return adopt(m, together, id);
+}
+
+void membership_keep(struct membership *m, uint32_t id, bool kept)
+{
+	struct member *member = member_of(m, id);
+
+	if (member->kept == kept)
+		return;
+	if (member->state == MEMBER_FREE && kept)
+		(void)take_free(m, just_this, &id);
+	else if (member->state == MEMBER_FREE)
+		queue_free(m, id);
+	member->kept = kept;
+}
+
+bool membership_is_free(const struct membership *m, uint32_t id)
+{
+	assert(id >= m->first_id && id - m->first_id < m->peers_max);
+	return m->members[id - m->first_id].state == MEMBER_FREE;
 }
 
 void membership_refused(struct membership *m)
@@ -131,7 +189,8 @@ struct intent membership_gone(struct membership *m, uint32_t id)
 	}
 	m->load[member->worker]--;
 	member->state = MEMBER_FREE;
-	queue_free(m, id);
+	if (!member->kept)
+		queue_free(m, id);
 	return (struct intent){
 		.kind = was_present ? INTENT_LEAVE : INTENT_NONE,
 		.id = id,

@@ -11,7 +11,8 @@
  *
  * OPENING: its worker answers the newcomer; nobody else knows of it yet.
  * PRESENT: its join is in the log. A freed ID goes to the end of the queue, so
- * the one that was free longest is given next.
+ * the one that was free longest is given next. An ID that is kept for somebody is
+ * in no queue: it is given to whom it is asked for by name.
  *
  * Pure: no system calls, no clock; memory is taken in membership_init() only.
  */
@@ -21,10 +22,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* No ID: the end of a queue. */
+#define MEMBERSHIP_NOBODY UINT32_MAX
+
 enum member_state { MEMBER_FREE, MEMBER_OPENING, MEMBER_PRESENT };
 
 struct member {
 	uint8_t state; /* enum member_state */
+	bool kept;     /* for somebody: not in the queue while FREE */
 	uint16_t worker;
 	uint32_t next_free; /* while FREE: the ID behind it in the queue */
 };
@@ -65,6 +70,22 @@ void membership_destroy(struct membership *m);
  */
 #define MEMBERSHIP_ANYWHERE UINT32_MAX
 struct intent membership_connected(struct membership *m, uint32_t together);
+
+/**
+ * membership_connected_where() - as that, but the ID is the one that is free longest of those for
+ * which @may says so. REFUSE does not count as one: it may be tried otherwise.
+ */
+struct intent membership_connected_where(struct membership *m, uint32_t together,
+	bool (*may)(void *argument, uint32_t id), void *argument);
+
+/** membership_connected_as() - as that, for @id, which is free. Intent: ADOPT. */
+struct intent membership_connected_as(struct membership *m, uint32_t together, uint32_t id);
+
+/** membership_keep() - from now on @id is kept for somebody, or not any more. */
+void membership_keep(struct membership *m, uint32_t id, bool kept);
+
+/** membership_is_free() - has @id no owner? */
+bool membership_is_free(const struct membership *m, uint32_t id);
 
 /** membership_refused() - count one that was refused for another reason than a full house. */
 void membership_refused(struct membership *m);

@@ -65,6 +65,7 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 				[STATE_SIZE_VIEW] = sizeof(struct state_view),
 				[STATE_SIZE_MAIL] = sizeof(struct state_mail),
 				[STATE_SIZE_WORKER] = sizeof(struct state_worker),
+				[STATE_SIZE_RULES] = sizeof(struct rules_memory),
 			},
 		.group_words = state_group_words(wish),
 		.wish = *wish,
@@ -82,6 +83,7 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 	end = whole(end, PAGE);
 	h->off_held = place(&end, ids * VIEW_HELD_WORDS(ids), sizeof(unsigned long));
 	h->off_groups = place(&end, groups, sizeof(uint64_t));
+	h->off_rules = place(&end, 1, sizeof(struct rules_memory));
 	h->bytes = whole(end, PAGE);
 }
 
@@ -115,6 +117,7 @@ static void point_into(struct state *s, void *memory)
 		.mail = (void *)(base + h->off_mail),
 		.groups = (void *)(base + h->off_groups),
 		.workers = (void *)(base + h->off_workers),
+		.rules = (void *)(base + h->off_rules),
 		.words = base + h->off_words,
 		.fd = -1,
 	};

@@ -32,6 +32,7 @@
 #include "client.h"
 #include "personality.h"
 #include "point.h"
+#include "rules.h"
 #include "view.h"
 
 #define STATE_MAGIC   UINT64_C(0x31455441545a4146) /* "FAZTATE1" */
@@ -64,6 +65,7 @@ enum state_size {
 	STATE_SIZE_VIEW,
 	STATE_SIZE_MAIL,
 	STATE_SIZE_WORKER,
+	STATE_SIZE_RULES,
 	STATE_SIZES,
 };
 
@@ -77,7 +79,7 @@ struct state_head {
 	uint32_t group_words; /* of one group of one worker */
 	struct state_wish wish;
 	uint64_t off_live, off_bells, off_members, off_views, off_held, off_mail, off_groups,
-		off_workers, off_words;
+		off_workers, off_words, off_rules;
 };
 
 /* Descriptors of whoever started us that a broker leaves alone. */
@@ -213,10 +215,11 @@ struct state {
 	struct state_mail *mail;      /* by ID of the mailbox, 0..peers+1 */
 	uint64_t *groups;             /* [worker][group * group_words + index / 64] */
 	struct state_worker *workers;
-	char *words;    /* STATE_WORDS_BYTES: what a dying broker said last */
-	uint64_t seq;   /* the registrar's: of the last change */
-	uint64_t freed; /* the registrar's: IDs that became free so far */
-	int fd;         /* state_map.h; -1: plain memory */
+	struct rules_memory *rules; /* rules.h */
+	char *words;                /* STATE_WORDS_BYTES: what a dying broker said last */
+	uint64_t seq;               /* the registrar's: of the last change */
+	uint64_t freed;             /* the registrar's: IDs that became free so far */
+	int fd;                     /* state_map.h; -1: plain memory */
 };
 
 /** state_bytes() - what the memory takes, a multiple of 4096. */

@@ -311,6 +311,73 @@ static void go_twice(void *m)
 	(void)membership_gone(m, FIRST);
 }
 
+static void an_id_that_is_kept_is_given_to_whom_it_is_asked_for_only(void **state)
+{
+	struct membership *m = *state;
+
+	membership_keep(m, 1, true);
+	membership_keep(m, 3, true);
+	membership_keep(m, 3, true);
+	assert_int_equal(come(m), 2);
+	assert_int_equal(come(m), 4);
+	assert_int_equal(come(m), 5);
+	assert_int_equal(membership_connected(m, MEMBERSHIP_ANYWHERE).kind, INTENT_REFUSE);
+	assert_true(membership_is_free(m, 3));
+	assert_int_equal(membership_connected_as(m, 7, 3).id, 3);
+	assert_int_equal(m->members[3 - FIRST].worker, 7 % WORKERS);
+	assert_false(membership_is_free(m, 3));
+	(void)membership_gone(m, 3);
+	(void)membership_gone(m, 4);
+	assert_int_equal(come(m), 4);
+	assert_true(membership_is_free(m, 3));
+}
+
+static void an_id_that_is_kept_no_longer_queues_up(void **state)
+{
+	struct membership *m = *state;
+
+	membership_keep(m, 2, true);
+	membership_keep(m, 2, false);
+	membership_keep(m, 4, true);
+	for (unsigned n = 0; n < 3; n++)
+		(void)come(m);
+	assert_int_equal(come(m), 2); /* at the end, like one that was freed */
+	/* While somebody has it, it only matters who gets it next. */
+	membership_keep(m, 1, true);
+	(void)membership_gone(m, 1);
+	(void)membership_connected_as(m, MEMBERSHIP_ANYWHERE, 4);
+	membership_keep(m, 4, false);
+	(void)membership_gone(m, 4);
+	assert_int_equal(come(m), 4);
+	assert_int_equal(membership_connected(m, MEMBERSHIP_ANYWHERE).kind, INTENT_REFUSE);
+}
+
+static bool is_even(void *argument, uint32_t id)
+{
+	++*(unsigned *)argument;
+	return id % 2 == 0;
+}
+
+static void ids_can_be_chosen_among_those_that_are_free(void **state)
+{
+	struct membership *m = *state;
+	unsigned asked = 0;
+
+	assert_int_equal(membership_connected_where(m, MEMBERSHIP_ANYWHERE, is_even, &asked).id, 2);
+	assert_int_equal(membership_connected_where(m, MEMBERSHIP_ANYWHERE, is_even, &asked).id, 4);
+	assert_int_equal(membership_connected_where(m, MEMBERSHIP_ANYWHERE, is_even, &asked).kind,
+		INTENT_REFUSE);
+	assert_int_equal(asked, 2 + 3 + 3);
+	assert_int_equal(m->refused, 0);
+	assert_int_equal(membership_connected_as(m, MEMBERSHIP_ANYWHERE, 5).id, 5);
+	(void)membership_gone(m, 4);
+	(void)membership_gone(m, 2);
+	assert_int_equal(come(m), 1);
+	assert_int_equal(come(m), 3);
+	assert_int_equal(come(m), 4);
+	assert_int_equal(come(m), 2);
+}
+
 static void what_only_our_own_bugs_can_do_aborts(void **state)
 {
 	(void)come(*state);
@@ -341,6 +408,9 @@ int main(int argc, char **argv)
 		T(the_load_of_a_worker_is_the_ids_that_it_serves),
 		T(the_largest_fabric_gives_every_id_once),
 		T(one_peer_and_one_worker_are_enough),
+		T(an_id_that_is_kept_is_given_to_whom_it_is_asked_for_only),
+		T(an_id_that_is_kept_no_longer_queues_up),
+		T(ids_can_be_chosen_among_those_that_are_free),
 		T(what_only_our_own_bugs_can_do_aborts),
 	};
 

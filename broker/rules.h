@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rules.h - the operator's two files, zones and bound IDs, as they are in force.
+ *
+ * What was read last without a mistake lies in the state memory, so a successor goes on with
+ * it, whatever has become of the files since. Both are read together, into the side that does
+ * not count; then that one counts.
+ *
+ * Belongs to the registrar; before there is one, to main().
+ */
+#ifndef RULES_H
+#define RULES_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "binds.h"
+#include "zones.h"
+
+/* A file may be so long. */
+#define RULES_BYTES_MAX (512u << 10)
+
+/* In the state memory. */
+struct rules_memory {
+	_Atomic uint32_t sel; /* the side that counts */
+	struct {
+		struct zones zones;
+		struct binds binds;
+	} side[2];
+};
+
+struct rules {
+	const char *zone_file, *bind_file; /* NULL: there is none; borrowed */
+	uint32_t first_id, peers;          /* IDs that can be bound */
+	struct rules_memory *memory;
+};
+
+/**
+ * rules_read() - read the files, and put them in force. @carried: zones that some ID has.
+ * Returns 0, or -errno with one line in @why; then nothing has changed.
+ */
+int rules_read(struct rules *r, uint64_t carried, struct why *why);
+
+/** rules_zones(), rules_binds() - in force until the next rules_read(); NULL: no such file. */
+const struct zones *rules_zones(const struct rules *r);
+const struct binds *rules_binds(const struct rules *r);
+
+/** rules_want_args() - does either ask for what a QEMU's command line says? */
+bool rules_want_args(const struct rules *r);
+
+#endif
