@@ -193,7 +193,7 @@ def test_another_version_of_the_state_is_refused():
 def test_one_that_does_not_come_to_serve_is_rolled_back():
     # The old one takes no notice of these plans; in the other its broker dies each time, or its
     # keeper can't take over.
-    for plan in ({"FAMEZ_CRASH": ",".join(["1"] * 20)}, {"FAMEZ_CRASH": ",".join(["30"] * 20)},
+    for plan in ({"FAMEZ_CRASH": ",".join(["1"] * 20)}, {"FAMEZ_CRASH": ",".join(["4"] * 20)},
                  {"FAMEZ_FAULT": "uring:1:ENOMEM:1000"}):
         with Programs() as programs, small_fabric(programs, plan) as (broker, and_more):
             programs.put(programs.next)
