@@ -98,7 +98,11 @@ def test_many_peers_are_served_again_soon():
             assert report["peers"] == CROWD, report["peers"]
         finally:
             crowd.close()
+        inside = Clock()
+        for line in broker.events("resumed"):
+            inside.note(int(line["us"]) / 1e6)
     clock.say(f"{CROWD} peers x 4 vectors, from death to a newcomer's answer")
+    inside.say("of which the successor took to begin")
 
 
 if __name__ == "__main__":
