@@ -12,37 +12,23 @@
 #include "groups.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
-#include "heap.h"
 #include "mail.h"
-#include "sys.h"
+#include "state_mail.h"
 #include "worker.h"
 
 static_assert(FAMEZ_GROUPS_MAX == 64 * 64, "a bit for each 64 of them fits a word");
 
-static uint32_t words_of(uint32_t peers)
+void groups_open(struct mail *m)
 {
-	return (peers + 63) / 64;
-}
+	const struct state *state = m->shared->state;
 
-int groups_open(struct groups *g, uint32_t peers)
-{
-	*g = (struct groups){.words = words_of(peers)};
-	g->bits = sys_calloc((size_t)FAMEZ_GROUPS_MAX * g->words, sizeof(*g->bits));
-	return g->bits ? 0 : -ENOMEM;
-}
-
-void groups_close(struct groups *g)
-{
-	free(g->bits);
-	g->bits = NULL;
-}
-
-uint64_t groups_bytes(uint32_t peers)
-{
-	return heap_given((uint64_t)FAMEZ_GROUPS_MAX * words_of(peers) * sizeof(uint64_t));
+	m->groups = (struct groups){
+		.bits = state_groups(state, m->worker->nth),
+		.words = state->head->group_words,
+	};
+	assert(m->groups.words * 64 >= m->count);
 }
 
 /* ---- half of a message in a lane -------------------------------------------------------- */
@@ -74,6 +60,18 @@ static _Atomic uint32_t *members_of(const struct mail *m, uint16_t worker, unsig
 	return &m->shared->members[(size_t)worker * FAMEZ_GROUPS_MAX + group];
 }
 
+/* Before its bit is set: who goes on for us looks for bits in these blocks only. */
+static void enter_block(struct mail *m, struct mail_peer *p, unsigned group)
+{
+	uint64_t block = UINT64_C(1) << group / 64;
+
+	if (p->blocks & block)
+		return;
+	p->blocks |= block;
+	m->shared->state->mail[p->id].blocks = p->blocks;
+	state_point();
+}
+
 static void change(struct mail *m, struct mail_peer *p, unsigned group, bool in)
 {
 	uint32_t index = index_of(m, p);
@@ -84,17 +82,18 @@ static void change(struct mail *m, struct mail_peer *p, unsigned group, bool in)
 
 	if (!(*word & bit) == !in)
 		return;
-	*word ^= bit;
 	if (in) {
+		enter_block(m, p, group);
 		count++;
 		p->groups++;
-		p->blocks |= UINT64_C(1) << group / 64;
 		m->counts.memberships++;
 	} else {
 		count--;
 		p->groups--;
 		m->counts.memberships--;
 	}
+	*word ^= bit;
+	state_point();
 	atomic_store_explicit(members, count, memory_order_relaxed);
 }
 
@@ -119,6 +118,8 @@ void groups_leave(struct mail *m, struct mail_peer *p)
 	/* Whoever has the lane from now on is not to be told what was meant for him. */
 	if (groups_write_to(m, p))
 		stop_writing(m);
+	if (!p->blocks)
+		return;
 	/* Many may leave at once, and most are in few groups. */
 	for (; p->blocks; p->blocks &= p->blocks - 1) {
 		unsigned first = (unsigned)__builtin_ctzll(p->blocks) * 64;
@@ -127,7 +128,60 @@ void groups_leave(struct mail *m, struct mail_peer *p)
 			change(m, p, group, false);
 	}
 	assert(!p->groups);
+	m->shared->state->mail[p->id].blocks = 0;
+	state_point();
 }
+
+/* ---- what a predecessor left ------------------------------------------------------------ */
+
+/* Of @blocks, the first group from @group on that the bit is set of; FAMEZ_GROUPS_MAX: none. */
+static unsigned next_group(
+	const uint64_t *bits, uint32_t words, uint32_t index, uint64_t blocks, unsigned group)
+{
+	for (; group < FAMEZ_GROUPS_MAX; group++) {
+		if (!(blocks >> group / 64 & 1))
+			group |= 63;
+		else if (bits[(size_t)group * words + index / 64] >> index % 64 & 1)
+			break;
+	}
+	return group;
+}
+
+void groups_recount(const struct mail_shared *shared)
+{
+	const struct state *state = shared->state;
+	const uint32_t words = state->head->group_words;
+
+	for (uint32_t id = 0; id < shared->mailbox->g.ids; id++) {
+		uint16_t worker = (uint16_t)(id % shared->shards);
+		const uint64_t *bits = state_groups(state, worker);
+		uint64_t blocks = state->mail[id].blocks;
+		uint32_t index = id / shared->shards;
+
+		for (unsigned group = 0; blocks; group++) {
+			group = next_group(bits, words, index, blocks, group);
+			if (group >= FAMEZ_GROUPS_MAX)
+				break;
+			shared->members[(size_t)worker * FAMEZ_GROUPS_MAX + group]++;
+		}
+	}
+}
+
+void groups_resume(struct mail *m, struct mail_peer *p)
+{
+	const struct groups *g = &m->groups;
+
+	p->blocks = m->shared->state->mail[p->id].blocks;
+	for (unsigned group = 0; p->blocks; group++) {
+		group = next_group(g->bits, g->words, index_of(m, p), p->blocks, group);
+		if (group >= FAMEZ_GROUPS_MAX)
+			return;
+		p->groups++;
+		m->counts.memberships++;
+	}
+}
+
+/* ---- how many --------------------------------------------------------------------------- */
 
 unsigned groups_count(const struct mail *m)
 {
@@ -146,6 +200,12 @@ unsigned groups_count(const struct mail *m)
 
 /* ---- passing on ------------------------------------------------------------------------- */
 
+/* Has that worker members of it? */
+static bool wanted_of(const struct mail *m, uint16_t worker, unsigned group)
+{
+	return atomic_load_explicit(members_of(m, worker, group), memory_order_relaxed) > 0;
+}
+
 bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *seen)
 {
 	unsigned group = FAMEZ_KIND_GROUP(seen->kind);
@@ -154,10 +214,13 @@ bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *
 		.payload = seen->payload,
 		.bytes = seen->bytes,
 		.sender = p->id,
+		.pos = p->rx.at,
 		.kind = FAMEZ_KIND(FAMEZ_TYPE_GROUP, group),
 		/* Whose lane it is in, whatever the record says. */
 		.origin = (uint16_t)p->id,
 	};
+	struct state *state = m->shared->state;
+	uint32_t done = 0;
 	uint8_t asked = 0;
 
 	if (!group) {
@@ -170,8 +233,16 @@ bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *
 		return true;
 	}
 	m->counts.group_messages++;
+	for (uint16_t to = 0; to < m->shared->shards; to++)
+		asked += wanted_of(m, to, group);
+	if (!asked)
+		return false;
+	/* A predecessor may have begun. */
+	if (!state_relay_begun(state, p->id, link.pos, &done))
+		state_relay_begin(state, p->id, link.pos);
+	asked = 0;
 	for (uint16_t to = 0; to < m->shared->shards; to++) {
-		if (!atomic_load_explicit(members_of(m, to, group), memory_order_relaxed))
+		if (done >> to & 1 || !wanted_of(m, to, group))
 			continue;
 		mail_link(m, to, &link);
 		asked++;
@@ -191,6 +262,8 @@ static void done(struct mail *m, struct mail_peer *p)
 	if (--p->relayed)
 		return;
 	m->groups.relays--;
+	mail_settle(m, p, p->rx.at + p->rx.size);
+	state_relay_end(m->shared->state, p->id);
 	famez_inbox_release(&m->reader, &p->rx);
 	mail_unpark(m, p);
 	if (!m->groups.starved)
@@ -237,6 +310,8 @@ static void write_some(struct mail *m)
 	if (bytes < left)
 		return;
 	mail_commit(m, g->into, g->link.bytes, g->link.kind, g->link.origin);
+	/* One by one: that it has it, and whose turn is next, is so at the same instant. */
+	mail_settle_copy(m, g->into, g->at);
 	m->counts.group_copies++;
 	stop_writing(m);
 }
@@ -290,6 +365,7 @@ static void passed_on(struct mail *m)
 	const struct mail_link link = {.what = LINK_DONE, .sender = g->link.sender};
 
 	g->active = false;
+	state_relay_done(m->shared->state, m->worker->nth, link.sender);
 	if (g->from == m->worker->nth)
 		done(m, mail_peer_of(m, link.sender));
 	else
@@ -313,7 +389,8 @@ bool groups_turn(struct mail *m)
 				continue;
 			case LINK_RELAY:
 				g->active = true;
-				g->at = 0;
+				g->at = state_relay_take(m->shared->state, m->worker->nth,
+					g->link.sender, g->link.pos);
 			}
 		}
 		if (pass_on(m))

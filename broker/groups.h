@@ -8,6 +8,9 @@
  * in between, order is kept, and what may be under way is bounded. A member whose lane is
  * full misses the message, which is counted; nobody waits for him.
  *
+ * Who is a member, and how far a record has been passed on, stands in the state memory: a
+ * successor finds the record where it was, and passes it on to those who have not got it.
+ *
  * A record may be larger than what a turn may copy. So it goes into a member's lane piece by
  * piece, over as many turns as that takes, and is committed with the last one. Meanwhile
  * nothing else may be put into that lane: what the member asks us waits.
@@ -22,29 +25,33 @@
 
 struct mail;
 struct mail_peer;
+struct mail_shared;
 struct famez_seen;
 
 /* One worker's part. */
 struct groups {
-	uint64_t *bits;         /* [group * words + index / 64]: who of our peers is a member */
+	uint64_t *bits;         /* [group * words + index / 64]: who of our peers is a member; in
+				 * the state memory */
 	uint32_t words;         /* of a group */
 	uint32_t relays;        /* of our senders, under way */
 	bool starved;           /* a lane is PARKED_FULL */
 	uint16_t from;          /* the worker that we listened to last */
 	struct mail_link link;  /* what it said */
 	bool active;            /* we are passing that on */
-	uint32_t at;            /* ... and go on with this peer */
+	uint32_t at;            /* ... and go on with the peer of this index */
 	struct mail_peer *into; /* half of it is in this one's lane; NULL: in nobody's */
 	char *room;             /* where there */
 	uint32_t copied;        /* bytes that are there */
 };
 
-/** groups_open() - for @peers peers of a worker's. Returns 0 or -ENOMEM. */
-int groups_open(struct groups *g, uint32_t peers);
-void groups_close(struct groups *g);
+/** groups_recount() - before any worker starts: how many members each has, from the state. */
+void groups_recount(const struct mail_shared *shared);
 
-/** groups_bytes() - for the budget. */
-uint64_t groups_bytes(uint32_t peers);
+/** groups_open() - of a worker's peers. */
+void groups_open(struct mail *m);
+
+/** groups_resume() - @p is in the groups that it was in. */
+void groups_resume(struct mail *m, struct mail_peer *p);
 
 /** groups_enter(), groups_exit() - @p is a member of @group (below FAMEZ_GROUPS_MAX), or not. */
 void groups_enter(struct mail *m, struct mail_peer *p, unsigned group);

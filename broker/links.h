@@ -19,6 +19,7 @@ struct mail_link {
 	const void *payload; /* RELAY: in a lane, and may change under our eyes */
 	uint32_t bytes;      /* RELAY */
 	uint32_t sender;     /* RELAY, DONE: whose lane it is in */
+	uint64_t pos;        /* RELAY: where there */
 	uint16_t kind;       /* RELAY: as in the record */
 	uint16_t origin;     /* RELAY */
 	uint8_t what;        /* enum mail_link_kind */

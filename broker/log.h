@@ -55,6 +55,7 @@ enum log_level {
 	X(accept, "accept", WARNING, true)                                                         \
 	X(retry, "retry", WARNING, true)                                                           \
 	X(named, "named", INFO, true)                                                              \
+	X(mail_damaged, "mail-damaged", WARNING, true)                                             \
 	X(garbled, "garbled", WARNING, true)                                                       \
 	X(unread, "unread", WARNING, true)                                                         \
 	X(slot_stuck, "slot-stuck", WARNING, true)                                                 \

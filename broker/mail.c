@@ -49,7 +49,7 @@ static void destroy_queues(struct mail_shared *s, unsigned links, unsigned texts
 }
 
 int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
-	const struct personality *personality, struct worker *workers)
+	const struct personality *personality, struct state *state, struct worker *workers)
 {
 	uint16_t shards = mailbox->layout == LAYOUT_PLAIN || mailbox->g.server_id == FAMEZ_NOBODY
 				  ? 0
@@ -59,6 +59,7 @@ int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
 	*shared = (struct mail_shared){
 		.mailbox = mailbox,
 		.personality = personality,
+		.state = state,
 		.workers = workers,
 		.shards = shards,
 	};
@@ -68,6 +69,7 @@ int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
 	shared->members = sys_calloc((size_t)shards * FAMEZ_GROUPS_MAX, sizeof(*shared->members));
 	if (!shared->links || !shared->members)
 		goto undo;
+	groups_recount(shared);
 	for (; links < (unsigned)shards * shards; links++)
 		if (mail_link_queue_init(&shared->links[links], LINKS_ROOM))
 			goto undo;
@@ -96,11 +98,10 @@ uint64_t mail_bytes(uint32_t ids, uint16_t shards, bool slots)
 {
 	uint32_t peers = mail_rings(ids, shards);
 	uint64_t links = (uint64_t)shards * shards;
-	uint64_t bytes =
-		heap_given(links * sizeof(struct mail_link_queue)) +
-		links * heap_given(LINKS_ROOM * sizeof(struct mail_link)) +
-		heap_given((uint64_t)shards * FAMEZ_GROUPS_MAX * sizeof(uint32_t)) +
-		shards * (heap_given(peers * sizeof(struct mail_peer)) + groups_bytes(peers));
+	uint64_t bytes = heap_given(links * sizeof(struct mail_link_queue)) +
+			 links * heap_given(LINKS_ROOM * sizeof(struct mail_link)) +
+			 heap_given((uint64_t)shards * FAMEZ_GROUPS_MAX * sizeof(uint32_t)) +
+			 shards * heap_given(peers * sizeof(struct mail_peer));
 
 	if (slots)
 		bytes += heap_given(shards * sizeof(struct slot_text_queue)) +
@@ -177,8 +178,12 @@ static void tick(struct mail *m)
 	m->ticked = false;
 	if (m->lanes && m->worker->nth == 0) {
 		struct famez_entry *e = famez_entry_at(m->base, m->g, m->g->server_id);
+		_Atomic uint64_t *beats = &m->shared->state->live->heartbeat;
+		uint64_t beat = atomic_load_explicit(beats, memory_order_relaxed) + 1;
 
-		famez_store_relaxed(&e->heartbeat, ++m->heartbeat);
+		atomic_store_explicit(beats, beat, memory_order_relaxed);
+		state_point();
+		famez_store_relaxed(&e->heartbeat, beat);
 	}
 	if (m->worker->nth == 0)
 		introduce(m); /* in case somebody scribbled there */
@@ -212,7 +217,6 @@ bool mail_turn(struct worker *w)
 		mail_take_slots(m);
 		slots_turn(m);
 	}
-	mail_publish_all(m);
 	arm_tick(m);
 	return more || m->busy;
 }
@@ -277,7 +281,12 @@ bool mail_sleep(struct worker *w)
 
 	if ((m->slots && !slots_idle(m)) || ((m->slots || m->lanes) && !groups_idle(m)))
 		return false;
-	return !m->lanes || !famez_inbox_sleep(&m->reader);
+	if (!m->lanes)
+		return true;
+	/* Whoever goes on for us must not sleep under a number that somebody has rung for. */
+	m->shared->state->workers[w->nth].sleep = famez_inbox_next_sleep(&m->reader);
+	state_point();
+	return !famez_inbox_sleep(&m->reader);
 }
 
 void mail_awake(struct worker *w)
@@ -329,21 +338,18 @@ int mail_open(struct worker *w)
 	err = mail_peers_open(m);
 	if (err)
 		return err;
-	err = groups_open(&m->groups, m->count);
-	if (err)
-		goto undo_peers;
+	groups_open(m);
 	err = slots_open(m);
 	if (err)
-		goto undo_groups;
+		goto undo_peers;
 	m->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	m->spin_ns = SPIN_MAX_NS;
 	bound_threads(w);
 	if (w->nth == 0)
 		introduce(m);
+	mail_resume(m);
 	return 0;
 
-undo_groups:
-	groups_close(&m->groups);
 undo_peers:
 	mail_peers_close(m);
 	return err;
@@ -354,6 +360,5 @@ void mail_close(struct worker *w)
 	struct mail *m = &w->mail;
 
 	slots_close(m);
-	groups_close(&m->groups);
 	mail_peers_close(m);
 }

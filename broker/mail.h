@@ -7,14 +7,16 @@
  * that writes into those peers' lanes from the server, so every lane keeps one writer. That
  * worker need not be the one that serves the peer's socket.
  *
- * A worker's turn takes a bounded number of messages and bytes. Answers, and what groups are
- * passed, are written as they come and published once a turn; so all doorbells of a turn
- * leave with one io_uring_enter(2).
+ * A worker's turn takes a bounded number of messages and bytes; all doorbells of a turn leave
+ * with one io_uring_enter(2). What a peer said in a row is settled together: its answers are
+ * published, and how things stand with it is written into the state memory (state_mail.h), so
+ * that a successor goes on there. Only then is given back what it said. So at most one peer's
+ * messages are taken and not settled, `unsettled`.
  *
- * Three files: mail.c has the turn, the polling and the sleep; mail_peers.c the peers, their
- * doorbells and what is written to them; mail_hear.c what they say. Here and in slots.c and
- * groups.c, `mail` stands for one worker's share. Workers pass each other small values by
- * queues (links.h); nothing else is shared.
+ * Four files: mail.c has the turn, the polling and the sleep; mail_peers.c the peers, their
+ * doorbells and what is written to them; mail_hear.c what they say; mail_resume.c what is made
+ * of a predecessor's state. Here and in slots.c and groups.c, `mail` stands for one worker's
+ * share. Workers pass each other small values by queues (links.h); nothing else is shared.
  */
 #ifndef MAIL_H
 #define MAIL_H
@@ -33,6 +35,7 @@
 #include "queue.h"
 #include "report.h"
 #include "slots.h"
+#include "state.h"
 
 /* A worker's turn ends after so many messages, or so many bytes copied: some 200 us. A copy
  * counts for MAIL_COPY_COST besides its bytes. */
@@ -40,12 +43,16 @@
 #define MAIL_TURN_BYTES    (512u << 10)
 #define MAIL_COPY_COST     128u
 
+/* Ticks for which somebody new may be without a name until he is not greeted any more. */
+#define MAIL_GREETING_TICKS 60u
+
 struct worker;
 
 /* What all shares have in common. Made before the workers start, never changed after. */
 struct mail_shared {
 	const struct mailbox *mailbox;
 	const struct personality *personality;
+	struct state *state; /* of each peer its worker's part, and of each worker its own */
 	struct worker *workers;
 	uint16_t shards; /* how many workers serve the inbox: 0: nobody, there is none */
 	struct mail_link_queue *links; /* [from * shards + to] */
@@ -58,10 +65,11 @@ struct mail_shared {
 
 /**
  * mail_shared_init() - @workers are about to be started. Returns 0 or -ENOMEM.
- * @mailbox may be plain: then nothing is made, and all shares are idle.
+ * @mailbox may be plain: then nothing is made, and all shares are idle. @state stays the
+ * caller's; who is in which group is known from it.
  */
 int mail_shared_init(struct mail_shared *shared, const struct mailbox *mailbox,
-	const struct personality *personality, struct worker *workers);
+	const struct personality *personality, struct state *state, struct worker *workers);
 void mail_shared_destroy(struct mail_shared *shared);
 
 /**
@@ -85,9 +93,9 @@ struct mail_peer {
 	struct famez_rx rx;
 	struct famez_tx tx;
 	struct op ring;                /* a doorbell of its on its way */
-	STAILQ_ENTRY(mail_peer) dirty; /* something is written and not published */
 	STAILQ_ENTRY(mail_peer) rungs; /* its slot is to be looked at */
-	uint64_t said; /* what stands before this in its lane was said by who left */
+	uint64_t said;   /* what stands before this in its lane was said by who left */
+	uint64_t change; /* its entry in the log: seq << 1 | present */
 	uint32_t id;
 	uint32_t generation; /* that we hear; 0: none yet */
 	uint32_t gone;       /* generation of who left the ID; 0: nobody, or another came */
@@ -97,7 +105,8 @@ struct mail_peer {
 	uint8_t parked;      /* enum mail_parked */
 	uint8_t relayed;     /* workers that still pass its record on */
 	bool present;
-	bool rx_open, tx_open, is_dirty, rung;
+	bool rx_open, tx_open, rung;
+	bool touched;     /* unsettled, and more than its positions */
 	bool ring_again;  /* rung while `ring` was on its way */
 	bool early;       /* it rang before we heard that it joined */
 	uint8_t greeting; /* ticks for which a v1 client that has no name yet may be greeted */
@@ -113,7 +122,8 @@ struct mail {
 	uint32_t generation;     /* of the server */
 	uint32_t count;          /* of peers[] */
 	struct mail_peer *peers; /* [id / shards] */
-	STAILQ_HEAD(, mail_peer) dirty, rung;
+	STAILQ_HEAD(, mail_peer) rung;
+	struct mail_peer *unsettled; /* what it said has been taken; NULL: all is settled */
 	struct famez_inbox_reader reader;
 	struct groups groups;
 	struct slots own_slot;
@@ -126,24 +136,27 @@ struct mail {
 	bool spins;       /* there is more than one CPU: it may be polled for */
 	uint64_t spin_ns; /* how long, before sleeping; 0: it does not pay */
 	unsigned spins_skipped;
-	uint64_t heartbeat; /* of the server; worker 0's */
 	uint64_t asked_ns;  /* when we last asked all to log their peers */
 	uint64_t showed_ns; /* when we logged ours */
 	struct report_mail counts;
 };
 
-/** mail_open() - worker @w's share. Its ring is there. Returns 0 or -ENOMEM. */
+/**
+ * mail_open() - worker @w's share, as its predecessor left it. Its ring is there. Returns 0 or
+ * -ENOMEM.
+ */
 int mail_open(struct worker *w);
 /** mail_close() - once the kernel holds nothing of it. */
 void mail_close(struct worker *w);
 
 /**
- * mail_joined(), mail_left() - in the log's order; whoever serves the ID. What stands before
- * @said in its lane to us is not from its next owner, mailbox_said(). mail_left() returns how
- * many blocks of 64 groups it had to look through, 0 to 64: all of them take 10 us and more.
+ * mail_joined(), mail_left() - in the log's order; whoever serves the ID. @change: the entry, as
+ * in state_member. What stands before @said in its lane to us is not from its next owner,
+ * mailbox_said(). mail_left() returns how many blocks of 64 groups it had to look through, 0 to
+ * 64: all of them take 10 us and more.
  */
-void mail_joined(struct worker *w, uint32_t id, uint64_t said);
-unsigned mail_left(struct worker *w, uint32_t id, uint64_t said);
+void mail_joined(struct worker *w, uint32_t id, uint64_t change, uint64_t said);
+unsigned mail_left(struct worker *w, uint32_t id, uint64_t change, uint64_t said);
 
 /** mail_rung() - peer @vector's doorbell at the server rang and was emptied. */
 void mail_rung(struct worker *w, uint16_t vector);
@@ -172,7 +185,7 @@ uint32_t mail_rings(uint32_t ids, uint16_t shards);
 /** mail_operations() - of one of @shards workers, that may complete before it looks, each once. */
 uint32_t mail_operations(uint32_t ids, uint16_t shards);
 
-/* The three files among themselves, slots.c and groups.c. In mail.c: */
+/* The four files among themselves, slots.c and groups.c. In mail.c: */
 
 /** mail_link() - to worker @to; the queue has room for all that can be said. */
 void mail_link(struct mail *m, uint16_t to, const struct mail_link *link);
@@ -185,6 +198,10 @@ void mail_peers_close(struct mail *m);
 
 /** mail_peer_of() - NULL unless @id is one of ours. */
 struct mail_peer *mail_peer_of(struct mail *m, uint32_t id);
+
+/** mail_came(), mail_went() - as mail_joined() and mail_left(), of a peer of ours. */
+void mail_came(struct mail *m, struct mail_peer *p, uint64_t change, uint64_t said);
+unsigned mail_went(struct mail *m, struct mail_peer *p, uint64_t change, uint64_t said);
 
 /** mail_meet() - somebody is there, or has started anew: he is in no group, and unknown. */
 void mail_meet(struct mail *m, struct mail_peer *p);
@@ -204,7 +221,7 @@ void mail_ring(struct mail *m, struct mail_peer *p);
  */
 int mail_claim(struct mail *m, struct mail_peer *p, uint32_t bytes, void **room);
 
-/** mail_commit() - what was claimed is a message, published at the end of the turn. */
+/** mail_commit() - what was claimed is a message, to be published by who settles. */
 void mail_commit(
 	struct mail *m, struct mail_peer *p, uint32_t bytes, uint16_t kind, uint16_t origin);
 
@@ -212,8 +229,26 @@ void mail_commit(
 int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t bytes,
 	uint16_t kind, uint16_t origin);
 
-/** mail_publish_all() - what was put in this turn can be read, and sleepers are rung. */
-void mail_publish_all(struct mail *m);
+/**
+ * mail_settle() - of @p all is taken that stands before @rx_at in its lane: what we answered can
+ * be read, it is rung if it sleeps, and both are written down. mail_settle_taken(): of the one
+ * that is `unsettled`, if any.
+ */
+void mail_settle(struct mail *m, struct mail_peer *p, uint64_t rx_at);
+void mail_settle_taken(struct mail *m);
+
+/** mail_settle_copy() - what was committed to @p is a copy of what we pass on, and with it we have
+ * come to the peer of index @relay_at. */
+void mail_settle_copy(struct mail *m, struct mail_peer *p, uint32_t relay_at);
+
+/** mail_open_lane() - its lane to us, if it can be read now, else NULL. */
+struct famez_rx *mail_open_lane(struct mail *m, struct mail_peer *p);
+
+/** mail_open_way() - our lane to it, and for whoever it is now. */
+void mail_open_way(struct mail *m, struct mail_peer *p);
+
+/** mail_wake() - once more, in case it has not been rung: it sleeps, and has not read all. */
+void mail_wake(struct mail *m, struct mail_peer *p);
 
 /** mail_look_after() - once a tick: undo what somebody did to keep @p asleep; greet it. */
 void mail_look_after(struct mail *m, struct mail_peer *p);
@@ -232,5 +267,11 @@ void mail_hear(
 
 /** mail_show() - log our peers as the personality sees them. */
 void mail_show(struct mail *m);
+
+/* In mail_resume.c: */
+
+/** mail_resume() - of each peer all is as a predecessor wrote it down, and nothing that he
+ * owed anybody is forgotten. */
+void mail_resume(struct mail *m);
 
 #endif

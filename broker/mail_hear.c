@@ -4,7 +4,8 @@
  * their slots, and handed to whoever makes something of them.
  *
  * Runs in the worker's thread. Copies a text before it is looked at. Writes to a lane by
- * mail_put() only, waits for nothing, touches no socket.
+ * mail_put() only, waits for nothing, touches no socket. What is done with a message before it
+ * is settled can be done again: a successor takes it once more.
  *
  * A message in a lane can overtake the log on its way to us: an ID's next owner may speak
  * before we have heard that the last one left. He speaks with another generation. So a
@@ -120,6 +121,7 @@ void mail_hear(
 	struct personality_scene scene = {.server_id = m->g->server_id, .peer_id = p->id};
 
 	*answer = (struct personality_answer){.text = ""};
+	p->touched = true;
 	who->said(p->memory, &scene, text, answer);
 	m->counts.ignored += answer->ignored;
 	if (answer->named)
@@ -159,6 +161,8 @@ static enum taken obey(struct mail *m, struct mail_peer *p, const struct famez_s
 
 	switch ((enum famez_type)FAMEZ_KIND_TYPE(seen->kind)) {
 	case FAMEZ_TYPE_GROUP:
+		/* Where it stands is written down, so what stands before it is, too. */
+		mail_settle_taken(m);
 		return groups_relay(m, p, seen) ? PARKED : TAKEN;
 	case FAMEZ_TYPE_GROUP_ENTER:
 		groups_enter(m, p, group);
@@ -208,6 +212,8 @@ static enum taken take(struct mail *m, struct mail_peer *p, const struct famez_s
 			mail_meet(m, p);
 		p->generation = seen->from;
 		p->greeting = 0;
+		p->touched = true;
+		m->unsettled = p;
 	}
 	taken = obey(m, p, seen);
 	if (p->parked == PARKED_FULL || p->parked == PARKED_HALF)
@@ -217,8 +223,23 @@ static enum taken take(struct mail *m, struct mail_peer *p, const struct famez_s
 	return taken;
 }
 
-/* True: there is more than a turn takes. */
-bool mail_take_lanes(struct mail *m)
+/* Done with what was taken last. Settled it is once its sender has no more, or somebody else's is
+ * next, or much: before anything is given back. */
+static void release(struct mail *m, struct mail_peer *p)
+{
+	m->unsettled = p;
+	if (!famez_rx_release_quick(&p->rx)) {
+		m->unsettled = NULL;
+		mail_settle(m, p, p->rx.at + p->rx.size);
+		famez_inbox_release(&m->reader, &p->rx);
+		return;
+	}
+	/* So that its reader can begin before we are at the turn's end. */
+	if (!famez_rx_ready(&p->rx) || famez_tx_unpublished(&p->tx) >= m->g->lane_bytes / 4)
+		mail_settle_taken(m);
+}
+
+static bool take_some(struct mail *m)
 {
 	unsigned taken = 0, collects = 0;
 
@@ -230,6 +251,8 @@ bool mail_take_lanes(struct mail *m)
 		struct mail_peer *p;
 		int got = famez_inbox_next(&m->reader, &seen, &rx);
 
+		if (m->unsettled && (!got || rx != &m->unsettled->rx))
+			mail_settle_taken(m);
 		if (!got) {
 			if (collects++ == COLLECTS_MAX || !famez_inbox_collect(&m->reader))
 				return false;
@@ -241,12 +264,13 @@ bool mail_take_lanes(struct mail *m)
 		if (got < 0) {
 			m->counts.garbled++;
 			log_event(garbled, LOG_NUMBER("id", p->id));
+			m->unsettled = p;
 			continue;
 		}
 		m->spent += MAIL_COPY_COST;
 		switch (take(m, p, &seen)) {
 		case TAKEN:
-			famez_inbox_release(&m->reader, rx);
+			release(m, p);
 			break;
 		case PARKED:
 			break;
@@ -255,6 +279,15 @@ bool mail_take_lanes(struct mail *m)
 		}
 	}
 	return true;
+}
+
+/* True: there is more than a turn takes. */
+bool mail_take_lanes(struct mail *m)
+{
+	bool more = take_some(m);
+
+	mail_settle_taken(m);
+	return more;
 }
 
 void mail_rung(struct worker *w, uint16_t vector)

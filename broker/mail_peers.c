@@ -24,11 +24,9 @@
 
 #include "bells.h"
 #include "log.h"
+#include "state_mail.h"
 #include "sys.h"
 #include "worker.h"
-
-/* Ticks for which somebody new may be without a name until he is not greeted any more. */
-#define GREETING_TICKS 60u
 
 /* What it costs, in bytes copied, to look through all groups for those that somebody is in. */
 #define FORGET_COST (UINT64_C(16) * FAMEZ_GROUPS_MAX)
@@ -56,6 +54,13 @@ void mail_unpark(struct mail *m, struct mail_peer *p)
 
 /* ---- their doorbells -------------------------------------------------------------------- */
 
+/* Set before we clear what says that it waits for room, famez_rx_publish(). What it is rung for
+ * from then on it is rung for with the next write to its doorbell, or with the one after. */
+static uint32_t *owed_to(const struct mail_peer *p)
+{
+	return &p->mail->shared->state->mail[p->id].owed;
+}
+
 static void on_ring(struct op *op, int res, uint32_t flags)
 {
 	struct mail_peer *p = container_of(op, struct mail_peer, ring);
@@ -65,6 +70,11 @@ static void on_ring(struct op *op, int res, uint32_t flags)
 	if (p->ring_again) {
 		p->ring_again = false;
 		mail_ring(p->mail, p);
+		return;
+	}
+	if (famez_load_relaxed(owed_to(p))) {
+		famez_store_relaxed(owed_to(p), 0u);
+		state_point();
 	}
 }
 
@@ -91,21 +101,28 @@ void mail_ring(struct mail *m, struct mail_peer *p)
 
 /* ---- their lanes to us ------------------------------------------------------------------ */
 
+struct famez_rx *mail_open_lane(struct mail *m, struct mail_peer *p)
+{
+	if (p->parked)
+		return NULL;
+	if (!p->rx_open) {
+		if (!p->joins)
+			return NULL; /* the bit stays, and JOINED comes */
+		famez_rx_resume(
+			&p->rx, m->base, m->g, m->g->server_id, p->id, m->generation, p->rx.at);
+		p->rx.stale = 0; /* whatever somebody wrote there */
+		p->rx.owed = &m->shared->state->mail[p->id].owed;
+		p->rx_open = true;
+	}
+	return &p->rx;
+}
+
 static struct famez_rx *open_lane(struct famez_inbox_reader *r, uint32_t sender)
 {
 	struct mail *m = container_of(r, struct mail, reader);
 	struct mail_peer *p = mail_peer_of(m, sender);
 
-	if (!p || p->parked)
-		return NULL;
-	if (!p->rx_open) {
-		if (!p->joins)
-			return NULL; /* the bit stays, and JOINED comes */
-		famez_rx_open(&p->rx, m->base, m->g, m->g->server_id, sender, m->generation);
-		p->rx.stale = 0; /* whatever somebody wrote there */
-		p->rx_open = true;
-	}
-	return &p->rx;
+	return p ? mail_open_lane(m, p) : NULL;
 }
 
 static void ring_sender(struct famez_inbox_reader *r, uint32_t sender)
@@ -120,24 +137,25 @@ static void open_inbox(struct mail *m)
 	uint32_t server_id = m->g->server_id;
 	uint16_t nth = m->worker->nth;
 
-	m->generation = famez_load_relaxed(&famez_entry_at(m->base, m->g, server_id)->generation);
+	m->generation = m->shared->mailbox->generation;
 	m->reader = (struct famez_inbox_reader){
 		.base = m->base,
 		.g = m->g,
 		.id = server_id,
-		.sleep = famez_load_relaxed(famez_asleep_at(m->base, m->g, server_id, nth)),
+		.sleep = m->shared->state->workers[nth].sleep,
 		.shard = nth,
 		.shards = m->shared->shards,
 		.open = open_lane,
 		.ring = ring_sender,
 	};
+	/* We are awake, whatever a predecessor was. */
+	famez_store_relaxed(famez_asleep_at(m->base, m->g, server_id, nth), 0u);
 }
 
 int mail_peers_open(struct mail *m)
 {
 	uint32_t shards = m->shared->shards;
 
-	STAILQ_INIT(&m->dirty);
 	STAILQ_INIT(&m->rung);
 	m->count = mail_rings(m->g->ids, m->shared->shards);
 	m->peers = sys_calloc(m->count, sizeof(*m->peers));
@@ -179,83 +197,68 @@ void mail_meet(struct mail *m, struct mail_peer *p)
 		who->joined(p->memory, &scene);
 }
 
-void mail_joined(struct worker *w, uint32_t id, uint64_t said)
+void mail_came(struct mail *m, struct mail_peer *p, uint64_t change, uint64_t said)
+{
+	p->present = true;
+	p->gone = 0;
+	p->said = said;
+	p->generation = 0;
+	p->joins++;
+	p->greeting = m->slots && m->shared->personality->greet ? MAIL_GREETING_TICKS : 0;
+	mail_meet(m, p);
+	p->change = change;
+	p->touched = true;
+	mail_settle(m, p, p->rx.at);
+	if (p->parked == PARKED_ABSENT)
+		mail_unpark(m, p);
+	if (p->early)
+		mail_rung(m->worker, (uint16_t)p->id);
+	p->early = false;
+}
+
+unsigned mail_went(struct mail *m, struct mail_peer *p, uint64_t change, uint64_t said)
+{
+	unsigned blocks = p->groups ? (unsigned)__builtin_popcountll(p->blocks) : 0;
+
+	p->present = false;
+	p->gone = p->generation;
+	p->said = said;
+	p->greeting = 0;
+	forget(m, p);
+	p->change = change;
+	p->touched = true;
+	mail_settle(m, p, p->rx.at);
+	return blocks;
+}
+
+void mail_joined(struct worker *w, uint32_t id, uint64_t change, uint64_t said)
 {
 	struct mail *m = &w->mail;
 	struct mail_peer *p = mail_peer_of(m, id);
 
 	if (m->slots)
 		slots_joined(m, id);
-	if (!p)
-		return;
-	p->present = true;
-	p->gone = 0;
-	p->said = said;
-	p->generation = 0;
-	p->joins++;
-	p->greeting = m->slots && m->shared->personality->greet ? GREETING_TICKS : 0;
-	mail_meet(m, p);
-	if (p->parked == PARKED_ABSENT)
-		mail_unpark(m, p);
-	if (p->early)
-		mail_rung(w, (uint16_t)id);
-	p->early = false;
+	if (p)
+		mail_came(m, p, change, said);
 }
 
-unsigned mail_left(struct worker *w, uint32_t id, uint64_t said)
+unsigned mail_left(struct worker *w, uint32_t id, uint64_t change, uint64_t said)
 {
 	struct mail *m = &w->mail;
 	struct mail_peer *p = mail_peer_of(m, id);
-	unsigned blocks;
 
 	if (m->slots)
 		slots_left(m, id);
-	if (!p)
-		return 0;
-	blocks = p->groups ? (unsigned)__builtin_popcountll(p->blocks) : 0;
-	p->present = false;
-	p->gone = p->generation;
-	p->said = said;
-	p->greeting = 0;
-	forget(m, p);
-	return blocks;
+	return p ? mail_went(m, p, change, said) : 0;
 }
 
 /* ---- what we say ------------------------------------------------------------------------ */
 
-static void publish(struct mail *m, struct mail_peer *p)
-{
-	if (!famez_tx_flush(&p->tx))
-		return;
-	if (famez_nudge(m->base, m->g, p->id, m->g->server_id, &p->tx.rung)) {
-		p->tx.rings++;
-		mail_ring(m, p);
-	}
-}
-
-void mail_publish_all(struct mail *m)
-{
-	struct mail_peer *p;
-
-	while ((p = STAILQ_FIRST(&m->dirty))) {
-		STAILQ_REMOVE_HEAD(&m->dirty, dirty);
-		p->is_dirty = false;
-		publish(m, p);
-	}
-}
-
-static void open_way(struct mail *m, struct mail_peer *p)
+void mail_open_way(struct mail *m, struct mail_peer *p)
 {
 	if (!p->tx_open) {
-		/* Nobody wrote here since we laid it out. What stands there all the same was put
-		 * there to have us walk over it. */
-		famez_store_relaxed(&famez_lane_at(m->base, m->g, p->id, m->g->server_id)->produced,
-			UINT64_C(0));
-		famez_store_relaxed((uint64_t *)(void *)famez_lane_data_at(
-					    m->base, m->g, p->id, m->g->server_id),
-			UINT64_C(0));
-		famez_tx_open(&p->tx, m->base, m->g, p->id, m->g->server_id, m->generation,
-			p->generation);
+		famez_tx_resume(&p->tx, m->base, m->g, p->id, m->g->server_id, m->generation,
+			p->generation, p->tx.at);
 		p->tx_open = true;
 	}
 	if (p->tx.to != p->generation) {
@@ -264,12 +267,76 @@ static void open_way(struct mail *m, struct mail_peer *p)
 	}
 }
 
+/* The slot is filled: from S1 on it counts. */
+static void publish(struct mail *m, struct mail_peer *p)
+{
+	bool said = famez_tx_flush(&p->tx);
+
+	state_point();
+	state_mail_apply(m->shared->state, m->worker->nth);
+	if (said && famez_nudge(m->base, m->g, p->id, m->g->server_id, &p->tx.rung)) {
+		p->tx.rings++;
+		mail_ring(m, p);
+	}
+}
+
+/* True: all but the positions is as it was written down last. */
+static bool as_written(const struct mail_peer *p, const struct state_heard *heard)
+{
+	return p->change == heard->change && p->generation == heard->generation &&
+	       p->gone == heard->gone && (p->greeting > 0) == (heard->greeting > 0) &&
+	       memcmp(p->memory, heard->memory, sizeof(p->memory)) == 0;
+}
+
+void mail_settle(struct mail *m, struct mail_peer *p, uint64_t rx_at)
+{
+	struct state *state = m->shared->state;
+	uint16_t nth = m->worker->nth;
+
+	if (p->touched && !as_written(p, &state->mail[p->id].heard)) {
+		struct state_heard heard = {
+			.rx_at = rx_at,
+			.tx_at = p->tx.at,
+			.change = p->change,
+			.generation = p->generation,
+			.gone = p->gone,
+			.greeting = p->greeting > 0,
+		};
+
+		memcpy(heard.memory, p->memory, sizeof(heard.memory));
+		state_mail_begin(state, nth, p->id, p->tx.begun, &heard);
+	} else {
+		state_mail_begin_at(state, nth, p->id, p->tx.begun, rx_at, p->tx.at,
+			state_relay_at(state, nth));
+	}
+	p->touched = false;
+	publish(m, p);
+}
+
+void mail_settle_taken(struct mail *m)
+{
+	struct mail_peer *p = m->unsettled;
+
+	if (!p)
+		return;
+	m->unsettled = NULL;
+	mail_settle(m, p, p->rx.at);
+}
+
+void mail_settle_copy(struct mail *m, struct mail_peer *p, uint32_t relay_at)
+{
+	assert(!p->touched);
+	state_mail_begin_at(
+		m->shared->state, m->worker->nth, p->id, p->tx.begun, p->rx.at, p->tx.at, relay_at);
+	publish(m, p);
+}
+
 int mail_claim(struct mail *m, struct mail_peer *p, uint32_t bytes, void **room)
 {
 	int err;
 
 	m->spent += MAIL_COPY_COST;
-	open_way(m, p);
+	mail_open_way(m, p);
 	err = famez_tx_claim(&p->tx, bytes, room);
 	if (!err)
 		return 0;
@@ -283,13 +350,6 @@ void mail_commit(
 {
 	famez_tx_commit(&p->tx, bytes, kind, origin);
 	m->counts.sent++;
-	if (!p->is_dirty) {
-		p->is_dirty = true;
-		STAILQ_INSERT_TAIL(&m->dirty, p, dirty);
-	}
-	/* So that its reader can begin before we are at the turn's end. */
-	if (famez_tx_unpublished(&p->tx) >= p->tx.bytes / 4)
-		publish(m, p);
 }
 
 int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t bytes,
@@ -308,15 +368,22 @@ int mail_put(struct mail *m, struct mail_peer *p, const void *payload, uint32_t 
 	return 0;
 }
 
+void mail_wake(struct mail *m, struct mail_peer *p)
+{
+	if (!p->tx_open || !famez_tx_unread(&p->tx))
+		return;
+	p->tx.rung = 0;
+	if (famez_nudge(m->base, m->g, p->id, m->g->server_id, &p->tx.rung))
+		mail_ring(m, p);
+}
+
 /* Somebody may have undone what kept others from sleeping on: their doorbells, their bits.
  * Our own lanes are looked at by the turn that follows. */
 void mail_look_after(struct mail *m, struct mail_peer *p)
 {
-	if (p->tx_open && famez_tx_unread(&p->tx)) {
-		p->tx.rung = 0;
-		if (famez_nudge(m->base, m->g, p->id, m->g->server_id, &p->tx.rung))
-			mail_ring(m, p);
-	}
-	if (p->greeting)
-		p->greeting = slots_greet(m, p) ? 0 : (uint8_t)(p->greeting - 1);
+	mail_wake(m, p);
+	if (!p->greeting || slots_greet(m, p) || --p->greeting)
+		return;
+	p->touched = true;
+	mail_settle(m, p, p->rx.at);
 }

@@ -2,7 +2,9 @@
 /*
  * mailbox.c - the shared memory as the broker lays it out and keeps its part of it.
  *
- * Writes headers at start, and who is there afterwards. Never reads a lane, never rings.
+ * Writes headers at start, and who is there afterwards. Never reads a lane, never rings. A
+ * broker that goes on for one who died lays out nothing: it writes once more, over whatever
+ * stands there, what the state memory says of who is there.
  *
  * What an earlier broker left in an existing file is emptied by punching a hole, so that a
  * sparse file stays one. Its peers may live on, and have it mapped: they find lanes whose
@@ -18,6 +20,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -233,6 +236,9 @@ static void lay_out_slots(const struct mailbox *m)
 	*globals = globals_of(m);
 }
 
+/* The server is there from the start. */
+static const struct mailbox_member server_member = {.joins = 1, .presence = FAMEZ_PRESENT};
+
 static void lay_out_directory(struct mailbox *m)
 {
 	const struct famez_geometry *g = &m->g;
@@ -244,7 +250,7 @@ static void lay_out_directory(struct mailbox *m)
 	if (g->server_id == FAMEZ_NOBODY)
 		return;
 	m->generation = generation;
-	m->members[g->server_id] = (struct mailbox_member){.joins = 1, .presence = FAMEZ_PRESENT};
+	m->members[g->server_id] = server_member;
 	server = famez_entry_at(m->base, g, g->server_id);
 	server->presence = FAMEZ_PRESENT;
 	server->joins = 1;
@@ -320,15 +326,12 @@ static void take_geometry(struct mailbox *m, const struct mailbox_wish *wish)
 			(wish->vectors >= wish->ids ? FAMEZ_FEATURE_VECTOR_IS_SENDER : 0u);
 }
 
-int mailbox_open(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
+/* Locked, mapped and guarded, as @wish has it. Leaves nothing behind on failure. */
+static int map(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
 	struct why *why)
 {
 	int err;
 
-	*m = (struct mailbox){.layout = LAYOUT_PLAIN, .old_slots = wish->old_slots, .lost_fd = -1};
-	m->g.server_id = FAMEZ_NOBODY;
-	if (wish->layout == LAYOUT_PLAIN)
-		return 0;
 	err = lock_out_others(memory, why);
 	if (err)
 		return err;
@@ -348,25 +351,73 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 			(unsigned long long)m->bytes, strerror(-err));
 		goto undo_members;
 	}
+	/* A core dump of it would say little, and keep a successor waiting. */
+	(void)madvise(m->base, m->bytes, MADV_DONTDUMP);
 	guard(m);
 	m->layout = wish->layout;
 	take_geometry(m, wish);
-	if (memory->existed && wish->spare_foreign && !ours_to_use(m, memory->fd)) {
-		mailbox_close(m);
-		*m = (struct mailbox){.layout = LAYOUT_PLAIN, .foreign = true, .lost_fd = -1};
-		m->g.server_id = FAMEZ_NOBODY;
-		return 0;
-	}
-	err = lay_out(m, memory, why);
-	if (!err)
-		return 0;
-	mailbox_close(m);
-	return err;
+	return 0;
 
 undo_members:
 	free(m->members);
 	*m = (struct mailbox){0};
 	return err;
+}
+
+static void make_plain(struct mailbox *m, const struct mailbox_wish *wish)
+{
+	*m = (struct mailbox){.layout = LAYOUT_PLAIN, .old_slots = wish->old_slots, .lost_fd = -1};
+	m->g.server_id = FAMEZ_NOBODY;
+}
+
+int mailbox_open(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
+	struct why *why)
+{
+	int err;
+
+	make_plain(m, wish);
+	if (wish->layout == LAYOUT_PLAIN)
+		return 0;
+	err = map(m, memory, wish, why);
+	if (err)
+		return err;
+	if (memory->existed && wish->spare_foreign && !ours_to_use(m, memory->fd)) {
+		mailbox_close(m);
+		make_plain(m, wish);
+		m->foreign = true;
+		return 0;
+	}
+	err = lay_out(m, memory, why);
+	if (err)
+		mailbox_close(m);
+	return err;
+}
+
+int mailbox_attach(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
+	const struct mailbox_past *past, struct why *why)
+{
+	int err;
+
+	make_plain(m, wish);
+	if (wish->layout == LAYOUT_PLAIN)
+		return 0;
+	err = map(m, memory, wish, why);
+	if (err || m->layout != LAYOUT_LANES)
+		return err;
+	m->changes = past->changes;
+	if (m->g.server_id == FAMEZ_NOBODY)
+		return 0;
+	m->generation = past->generation;
+	m->members[m->g.server_id] = server_member;
+	return 0;
+}
+
+void mailbox_remember(struct mailbox *m, uint32_t id, const struct mailbox_member *member)
+{
+	if (m->layout != LAYOUT_LANES)
+		return;
+	assert(id < m->g.ids && id != m->g.server_id);
+	m->members[id] = *member;
 }
 
 void mailbox_close(struct mailbox *m)

@@ -5,6 +5,9 @@
  * What stands in a slot is anybody's: a length is read once, and a text copied before it is
  * looked at. Never touches lanes.
  *
+ * What is said here is said once at most: texts that wait, and one that was taken and not yet
+ * answered, are gone with a broker that dies. Clients repeat what they get no answer to.
+ *
  *   their slot:  length 0 ──text, length, ring──▶ full ──we copy, length = 0──▶ length 0
  *   our slot:    the same, the other way round; FREE or one reader's
  */
@@ -294,6 +297,31 @@ bool slots_idle(const struct mail *m)
 	return true;
 }
 
+void slots_resume(struct mail *m)
+{
+	const struct state_member *members = m->shared->state->members;
+	struct slots *s = &m->own_slot;
+	struct words w;
+	uint64_t reader;
+
+	if (!owner(m))
+		return;
+	for (uint32_t id = 0; id < m->g->ids; id++) {
+		uint64_t change = atomic_load_explicit(&members[id].change, memory_order_acquire);
+
+		s->targets[id].joins = change > 0; /* as mail_peer.joins */
+		s->targets[id].present = change & 1 && id != m->g->server_id;
+	}
+	/* Nobody else should write there; who does so can have a peer rung for nothing. */
+	w = words_of(m, m->g->server_id);
+	reader = famez_load_relaxed(w.last_responder);
+	if (!famez_load_acquire(w.text_bytes) || reader >= m->g->ids || !s->targets[reader].present)
+		return;
+	s->reader = (uint32_t)reader;
+	s->since_ns = worker_now_ns();
+	ring(m, &s->targets[reader]);
+}
+
 void slots_joined(struct mail *m, uint32_t id)
 {
 	if (!owner(m))
@@ -347,6 +375,7 @@ void slots_hear(struct mail *m, struct mail_peer *p)
 	famez_store_release(w.text_bytes, UINT64_C(0));
 	m->counts.slots_received++;
 	mail_hear(m, p, text, &answer);
+	mail_settle(m, p, p->rx.at);
 	if (answer.text[0])
 		say(m, p, answer.text);
 }
@@ -363,17 +392,28 @@ static bool speaks_lanes(const struct mail *m, const struct mail_peer *p)
 	       famez_load_relaxed(&e->speaks) & FAMEZ_SPEAKS_LANES;
 }
 
+/* Before it is said: once at most. */
+static void done_greeting(struct mail *m, struct mail_peer *p)
+{
+	p->greeting = 0;
+	p->touched = true;
+	mail_settle(m, p, p->rx.at);
+}
+
 bool slots_greet(struct mail *m, struct mail_peer *p)
 {
 	const struct personality *who = m->shared->personality;
 	struct personality_scene scene = {.server_id = m->g->server_id, .peer_id = p->id};
 	struct personality_answer answer = {.text = ""};
 
-	if (speaks_lanes(m, p))
+	if (speaks_lanes(m, p)) {
+		done_greeting(m, p);
 		return true;
+	}
 	if (!famez_load_relaxed(&famez_slot_at(m->base, p->id)->name[0]))
 		return false;
 	who->greet(p->memory, &scene, &answer);
+	done_greeting(m, p);
 	if (answer.text[0])
 		say(m, p, answer.text);
 	return true;

@@ -77,6 +77,9 @@ void slots_close(struct mail *m);
 /** slots_bytes() - for the budget. */
 uint64_t slots_bytes(uint32_t ids);
 
+/** slots_resume() - who is there, and whose text stands in our slot. */
+void slots_resume(struct mail *m);
+
 /** slots_joined(), slots_left() - by every worker, of every ID. */
 void slots_joined(struct mail *m, uint32_t id);
 void slots_left(struct mail *m, uint32_t id);

@@ -197,9 +197,9 @@ static void take_messages(struct worker *w)
 		case MESSAGE_LEFT:
 			roster_append(&w->roster, m.id, m.kind == MESSAGE_JOINED);
 			if (m.kind == MESSAGE_JOINED)
-				mail_joined(w, m.id, m.said);
+				mail_joined(w, m.id, w->roster.end << 1 | 1, m.said);
 			else
-				cost += mail_left(w, m.id, m.said) / 4;
+				cost += mail_left(w, m.id, w->roster.end << 1, m.said) / 4;
 			changed = true;
 			break;
 		case MESSAGE_REWIND:

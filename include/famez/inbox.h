@@ -34,7 +34,9 @@ struct famez_inbox_reader {
 	uint32_t shard; /* we serve senders whose ID modulo `shards` is this; 0 of 1: all */
 	uint32_t shards;
 	uint32_t sleep; /* number of the last sleep. Begins with what stands in the file, lest a
-			 * sender think that it has rung for this one already */
+			 * sender think that it has rung for this one already; who goes on for one
+			 * who died begins with that one's last, written down before each sleep,
+			 * since awake the file has 0 */
 	bool asleep;
 	struct famez_rx *last; /* in hand, a ring; last->next is whose turn it is. NULL: none */
 	uint32_t in_hand;
@@ -201,6 +203,12 @@ static inline void famez_inbox_awake(struct famez_inbox_reader *r)
 	famez_store_relaxed(&famez_inbox_at(r->base, r->g, r->id)->asleep[r->shard], 0u);
 }
 
+/** famez_inbox_next_sleep() - the number of the next sleep. Never 0. */
+static inline uint32_t famez_inbox_next_sleep(const struct famez_inbox_reader *r)
+{
+	return r->sleep + 1 ? r->sleep + 1 : 1;
+}
+
 /**
  * famez_inbox_sleep() - say that we sleep, then look everywhere once more.
  * True: there is something, and we are awake. False: wait for the doorbell, FAMEZ_TICK_NS at
@@ -210,7 +218,7 @@ static inline bool famez_inbox_sleep(struct famez_inbox_reader *r)
 {
 	bool more = false;
 
-	r->sleep = r->sleep + 1 ? r->sleep + 1 : 1;
+	r->sleep = famez_inbox_next_sleep(r);
 	r->asleep = true;
 	/* R1. Ordered before R3, the looks. Pairs with S4. */
 #ifdef FAMEZ_WEAKEN_R1
