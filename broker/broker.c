@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "bells.h"
+#include "ledger.h"
 #include "log.h"
 #include "mailbox.h"
 #include "peer.h"
@@ -113,7 +114,8 @@ static int tables_init(struct broker *b)
 	if (b->workers && b->shared.peers && b->shared.held && b->shared.accounts &&
 		(silent || b->shared.own_bells) &&
 		!mail_shared_init(&b->mail, &b->mailbox,
-			personality_find(o->personality, o->dialect), b->workers))
+			personality_find(o->personality, o->dialect), &b->server->state,
+			b->workers))
 		return 0;
 	return no_memory(b);
 }
@@ -154,9 +156,35 @@ static int workers_start(struct broker *b)
 	return 0;
 }
 
-/* What is laid out in the memory. */
+/* What the directory says of everybody, and how often it has changed: as the log has it, which
+ * begins with the server's own entry. */
+static void directory_restore(struct broker *b)
+{
+	const struct state *state = &b->server->state;
+	struct mailbox *m = &b->mailbox;
+
+	m->changes = state->seq - (m->g.server_id != FAMEZ_NOBODY);
+	for (uint32_t id = 0; id < m->g.ids && id < b->server->budget.ids_max; id++) {
+		const struct state_member *member = &state->members[id];
+		struct mailbox_member known = {
+			.joins = member->joins,
+			.device = member->device,
+			.presence = FAMEZ_ABSENT,
+		};
+
+		if (id == m->g.server_id)
+			continue;
+		if (ledger_taken(state, id))
+			known.presence = ledger_present(state, id) ? FAMEZ_PRESENT : FAMEZ_JOINING;
+		mailbox_remember(m, id, &known);
+	}
+	mailbox_mend(m);
+}
+
+/* What is laid out in the memory: by us, or by a broker before us. */
 static int shared_open(struct broker *b)
 {
+	struct state_live *live = b->server->state.live;
 	const struct options *o = &b->server->options;
 	const struct budget *budget = &b->server->budget;
 	struct mailbox_wish wish = {
@@ -169,7 +197,25 @@ static int shared_open(struct broker *b)
 		.spare_foreign = o->layout == WANT_AUTO,
 	};
 
-	return mailbox_open(&b->mailbox, &b->server->memory, &wish, &b->server->why);
+	int err;
+
+	if (live->laid_out) {
+		wish.layout = live->layout;
+		err = mailbox_attach(
+			&b->mailbox, &b->server->memory, &wish, live->generation, &b->server->why);
+		if (!err)
+			directory_restore(b);
+		return err;
+	}
+	err = mailbox_open(&b->mailbox, &b->server->memory, &wish, &b->server->why);
+	if (err)
+		return err;
+	live->layout = b->mailbox.layout;
+	live->generation = b->mailbox.generation;
+	state_point();
+	live->laid_out = 1;
+	state_point();
+	return 0;
 }
 
 /* Everything but the socket. */

@@ -394,7 +394,7 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 }
 
 int mailbox_attach(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
-	const struct mailbox_past *past, struct why *why)
+	uint32_t generation, struct why *why)
 {
 	int err;
 
@@ -404,10 +404,9 @@ int mailbox_attach(struct mailbox *m, const struct memory *memory, const struct 
 	err = map(m, memory, wish, why);
 	if (err || m->layout != LAYOUT_LANES)
 		return err;
-	m->changes = past->changes;
 	if (m->g.server_id == FAMEZ_NOBODY)
 		return 0;
-	m->generation = past->generation;
+	m->generation = generation;
 	m->members[m->g.server_id] = server_member;
 	return 0;
 }

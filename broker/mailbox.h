@@ -70,20 +70,16 @@ int mailbox_open(struct mailbox *m, const struct memory *memory, const struct ma
 	struct why *why);
 void mailbox_close(struct mailbox *m);
 
-/** What a predecessor's mailbox had come to. */
-struct mailbox_past {
-	uint32_t generation; /* of the server */
-	uint64_t changes;
-};
-
 /**
  * mailbox_attach() - instead of mailbox_open(), go on with what a predecessor laid out, as @wish
- * had come out (its layout: what mailbox.layout was). Nothing is written or read. Then
- * mailbox_remember() of each ID that anybody ever had, and mailbox_mend(). Returns 0 or -errno
- * with one line in @why.
+ * had come out (its layout: what mailbox.layout was). @generation: of the server. Nothing is
+ * written or read. Then mailbox_remember() of each ID that anybody ever had, `changes`, and
+ * mailbox_mend(). Returns 0 or -errno with one line in @why.
  */
 int mailbox_attach(struct mailbox *m, const struct memory *memory, const struct mailbox_wish *wish,
-	const struct mailbox_past *past, struct why *why);
+	uint32_t generation, struct why *why);
+
+/** mailbox_remember() - what the directory says of @id. */
 void mailbox_remember(struct mailbox *m, uint32_t id, const struct mailbox_member *member);
 
 /** mailbox_layout_name() - "plain", "slots" or "lanes". */
