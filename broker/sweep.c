@@ -102,14 +102,6 @@ static void check_members(struct state *s, struct named *n)
 	}
 }
 
-static int by_cookie(const void *a, const void *b)
-{
-	uint64_t left = ((const struct sweep_found *)a)->cookie;
-	uint64_t right = ((const struct sweep_found *)b)->cookie;
-
-	return left < right ? -1 : left > right;
-}
-
 unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigned max)
 {
 	const struct state_live *live = s->live;
@@ -142,11 +134,9 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 			found[count++] = (struct sweep_found){
 				.sock = sock,
 				.refused = option_is(sock, SO_PRIORITY, REFUSED_PRIORITY),
-				.cookie = sweep_socket_cookie(sock),
 			};
 	}
 	free(n.is);
-	qsort(found, count, sizeof(*found), by_cookie);
 	return count;
 }
 

@@ -20,7 +20,6 @@
 struct sweep_found {
 	int sock; /* whoever gets this owns it */
 	bool refused;
-	uint64_t cookie;
 };
 
 /** sweep_mark_refused() - so that a successor refuses the client of @sock, too, which is told so
@@ -28,8 +27,8 @@ struct sweep_found {
 void sweep_mark_refused(int sock);
 
 /**
- * sweep() - go through all descriptors below @end. @found is filled with at most @max clients in
- * the order in which they came; more are refused. Returns their number.
+ * sweep() - go through all descriptors below @end. @found is filled with at most @max clients,
+ * in no order (none of them has been told anything); more are refused. Returns their number.
  */
 unsigned sweep(struct state *state, unsigned end, struct sweep_found *found, unsigned max);
 

@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""life.py - the keeper: whom it starts again, when it ends, and with which exit code.
+
+    tests/keeper/life.py --server PATH [FILTER ...]
+
+How a client's view comes through a death is for points.py and torture.py; here it is only asked
+whether somebody serves.
+"""
+
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from fabric import (  # noqa: E402
+    HANG_SECONDS, Broker, RawPeer, Skip, listening, look_until, readable, run_once, run_tests,
+    settings)
+
+FATAL = ["SIGKILL", "SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP",
+         "SIGXCPU", "SIGXFSZ", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF"]
+
+
+def kill_child(broker, sign=signal.SIGKILL):
+    """Kill the process that serves, and wait for its successor. Returns the line of its death."""
+    mark = broker.mark()
+    before = broker.child
+    os.kill(before, sign)
+    died = broker.wait_event("died", mark, broker=before)
+    broker.wait_event("resumed", mark)
+    assert broker.child != before
+    return died
+
+
+def kept(broker):
+    if broker.child == broker.pid:
+        raise Skip("this build has no keeper by default")
+
+
+def state_file(broker):
+    """The state memory of a broker, open to read and write."""
+    folder = f"/proc/{broker.pid}/fd"
+    for fd in os.listdir(folder):
+        if "memfd:famez-state" in os.readlink(os.path.join(folder, fd)):
+            return open(os.path.join(folder, fd), "r+b", buffering=0)
+    raise AssertionError("it has no state")
+
+
+def test_each_fatal_signal_has_a_successor():
+    with Broker() as broker:
+        kept(broker)
+        peers = [broker.join() for _ in range(2)]
+        for name in FATAL:
+            if name not in ("SIGKILL", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGQUIT", "SIGTRAP",
+                            "SIGXCPU", "SIGXFSZ", "SIGSYS", "SIGABRT") and "asan" in settings.server:
+                continue  # a sanitizer has a word to say to these
+            died = kill_child(broker, getattr(signal, name))
+            assert died["signal"] == name[3:] and died["served"] == "yes", died
+            peers.append(broker.join())
+        peers[0].until_knows(*[p.id for p in peers])
+        peers[-1].until_knows(*[p.id for p in peers])
+
+
+def test_the_process_that_was_started_stays_and_is_small():
+    with Broker() as broker:
+        kept(broker)
+        for _ in range(3):
+            kill_child(broker)
+        assert broker.process.poll() is None
+        assert len(os.listdir(f"/proc/{broker.pid}/task")) == 1, "the keeper has threads"
+        with open(broker.path + ".lock", encoding="ascii") as f:
+            assert int(f.read()) == broker.pid
+
+
+def test_deaths_leave_no_descriptors_behind():
+    with Broker() as broker:
+        kept(broker)
+        for _ in range(3):
+            broker.join()
+        kill_child(broker)
+        broker.report()
+        before = broker.fd_count()
+        for _ in range(10):
+            kill_child(broker)
+        broker.join().leave()
+        broker.until_fds(before + broker.vectors)  # those of the ID stay
+
+
+def test_what_was_inherited_stays_open():
+    inside, outside = os.pipe()
+    try:
+        with Broker(pass_fds=[outside]) as broker:
+            kept(broker)
+            kill_child(broker)
+            kill_child(broker)
+            assert os.path.exists(f"/proc/{broker.pid}/fd/{outside}")
+            os.close(outside)
+            outside = -1
+            assert not readable(inside), "it was closed"
+        assert readable(inside, HANG_SECONDS)
+    finally:
+        os.close(inside)
+        if outside >= 0:
+            os.close(outside)
+
+
+def test_who_connects_while_nobody_serves_is_served_later():
+    with Broker() as broker:
+        kept(broker)
+        first = broker.join()
+        for _ in range(5):
+            mark = broker.mark()
+            os.kill(broker.child, signal.SIGSTOP)
+            waiting = [broker.connect() for _ in range(4)]
+            os.kill(broker.child, signal.SIGKILL)
+            for peer in waiting:
+                peer.open()
+            broker.wait_event("resumed", mark)
+            first.until_knows(*[p.id for p in waiting])
+            for peer in waiting:
+                peer.leave()
+
+
+def test_one_that_keeps_dying_is_started_less_and_less_often():
+    with Broker() as broker:
+        kept(broker)
+        mark = broker.mark()
+        deaths = 0
+        # As soon as there is one it is killed; nothing is judged by the clock but that the pauses
+        # are there: a hundred without any would take no second.
+        times = []
+        while deaths < 12:
+            at = broker.log.wait("resumed" if deaths else "listening", mark if deaths else 0)
+            mark = at + 1
+            os.kill(broker.child, signal.SIGKILL)
+            times.append(broker.wait_event("died", mark)["time"])
+            deaths += 1
+        seconds = [float(t[17:-1]) for t in times]
+        pauses = [(b - a) % 60 for a, b in zip(seconds, seconds[1:])]
+        assert max(pauses[-3:]) > 0.5, pauses
+        broker.join()
+
+
+def test_last_words_are_logged():
+    with Broker() as broker:
+        kept(broker)
+        with state_file(broker) as f, mmap.mmap(f.fileno(), 0) as state:
+            # Of struct state_head the offset of the words is the last member.
+            words = struct.unpack_from("<Q", state, 96 + 8 * 8)[0]
+            state[words:words + 24] = b"oh \"dear\"\nwhat a day   \0 "[:24]
+            died = kill_child(broker, signal.SIGABRT)
+            assert died["words"].startswith('oh "dear"'), died
+            died = kill_child(broker)
+            assert not died["words"], "words of another one"
+
+
+def test_signals_reach_the_one_that_serves():
+    with tempfile.TemporaryDirectory(prefix="famez-test-") as room:
+        log = os.path.join(room, "log")
+        with Broker("--logfile", log) as broker:
+            kept(broker)
+
+            def lines(path):
+                with open(path, encoding="utf-8") as f:
+                    return f.read().splitlines()
+
+            os.rename(log, log + ".1")
+            os.kill(broker.pid, signal.SIGHUP)
+            look_until("there is a new file", lambda: os.path.exists(log))
+            look_until("which says so", lambda: any("event=reopened" in l for l in lines(log)))
+            # And the keeper writes into the same.
+            os.kill(broker.child, signal.SIGKILL)
+            look_until("the death is in the new one",
+                       lambda: any("event=resumed" in l for l in lines(log)))
+            assert any("event=died" in l for l in lines(log))
+            assert not any("event=died" in l for l in lines(log + ".1"))
+            # The successor has the same file, and can open the next.
+            os.rename(log, log + ".2")
+            os.kill(broker.pid, signal.SIGHUP)
+            look_until("there is a third file", lambda: os.path.exists(log))
+
+
+def test_what_is_asked_while_nobody_serves_is_done_by_the_next():
+    with Broker() as broker:
+        kept(broker)
+        broker.join()
+        mark = broker.mark()
+        # So many that the next one has to wait.
+        for _ in range(4):
+            at = broker.mark()
+            os.kill(broker.child, signal.SIGKILL)
+            broker.wait_event("died", at)
+            os.kill(broker.pid, signal.SIGUSR1)
+            broker.wait_event("report-end", at)
+        assert len(broker.events("report", mark)) == 4
+
+
+def test_a_stop_while_nobody_serves_is_a_clean_one():
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        broker = Broker()
+        kept(broker)
+        peer = broker.join()
+        for _ in range(5):
+            at = broker.mark()
+            os.kill(broker.child, signal.SIGKILL)
+            broker.wait_event("died", at)
+        broker.process.send_signal(sign)
+        peer.until_closed()
+        broker.stop(sign)
+
+
+def test_only_the_keeper_can_stop_the_one_that_serves():
+    with Broker() as broker:
+        kept(broker)
+        peer = broker.join()
+        child = broker.child
+        os.kill(child, signal.SIGTERM)
+        os.kill(child, signal.SIGINT)
+        late = broker.join()
+        peer.until_knows(late.id)
+        broker.report()
+        assert broker.child == child
+
+
+def test_a_terminals_interrupt_is_one_stop():
+    broker = Broker()
+    kept(broker)
+    peer = broker.join()
+    # As ^C does it: to all processes of the group at once. The broker's is that of this process,
+    # so by hand.
+    os.kill(broker.child, signal.SIGINT)
+    broker.peers.clear()
+    broker.stop(signal.SIGINT)
+    assert len(broker.events("stop")) == 1, broker.events("stop")
+    peer.until_closed()
+    peer.close()
+
+
+def test_a_log_that_nobody_reads_holds_up_no_successor():
+    inside, outside = os.pipe()
+    try:
+        os.set_blocking(outside, False)
+        with Broker(stderr=outside, start=False) as broker:
+            broker.start()
+            kept(broker)
+            try:
+                while True:
+                    os.write(outside, b"x" * 4096)
+            except BlockingIOError:
+                pass
+            try:
+                while True:
+                    os.write(outside, b"x")
+            except BlockingIOError:
+                pass
+            os.set_blocking(outside, True)  # of all who have it open
+            before = broker.child
+            os.kill(before, signal.SIGKILL)
+            broker.join()
+            assert broker.child != before
+            os.set_blocking(inside, False)
+            try:
+                while os.read(inside, 65536):
+                    pass
+            except BlockingIOError:
+                pass
+    finally:
+        os.close(inside)
+        os.close(outside)
+
+
+def test_the_keepers_death_is_the_end_of_all():
+    broker = Broker()
+    kept(broker)
+    peer = broker.join()
+    death = os.pidfd_open(broker.child)
+    broker.process.kill()
+    broker.process.wait()
+    assert readable(death, HANG_SECONDS), "the one that served lives on"
+    os.close(death)
+    peer.until_closed()
+    # And somebody else may take its place at once.
+    with Broker(directory=broker.dir) as second:
+        second.join()
+    broker.kill()
+
+
+def test_without_a_keeper_there_is_one_process():
+    with Broker("--no-keeper") as broker:
+        peer = broker.join()
+        assert broker.child == broker.pid
+        os.kill(broker.pid, signal.SIGUSR2)  # asks nobody
+        late = broker.join()
+        peer.until_knows(late.id)
+    broker = Broker("--no-keeper")
+    peer = broker.join()
+    broker.process.kill()
+    broker.process.wait()
+    peer.until_closed()
+    broker.kill()
+
+
+def test_a_start_that_fails_ends_with_its_code_and_one_line():
+    with Broker() as broker:
+        status, _, err = run_once("-F", "-S", broker.path)
+        assert status == 4 and err.count("\n") == 1, (status, err)
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)
+    status, _, err = run_once("-F", "-S", "/tmp/famez-life", "--peers", "5000",
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE,
+                                                                    (64, soft[1])))
+    assert status in (0, 3, 1) or err.count("\n") == 1, (status, err)
+
+
+def test_one_that_never_comes_to_serve_is_given_up():
+    faults = os.path.join(os.path.dirname(settings.server), "famez-server-faults")
+    if not os.path.exists(faults):
+        raise Skip(f"no {faults}")
+    room = tempfile.mkdtemp(prefix="famez-test-")
+    status, _, err = run_once("-F", "-S", os.path.join(room, "sock"), "-l", "1M", binary=faults,
+                              env=dict(os.environ, FAMEZ_CRASH=",".join(["1"] * 60)))
+    assert status == 1, (status, err)
+    assert err.count("event=died") == 5, err
+    assert not listening(os.path.join(room, "sock"))
+    assert not os.listdir(room), os.listdir(room)
+    os.rmdir(room)
+
+
+if __name__ == "__main__":
+    run_tests(globals())
