@@ -8,7 +8,7 @@
 #include "keeper.h"
 
 #include <errno.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -77,14 +77,12 @@ static bool in_use(const struct keeping *s)
  * besides for a process of one thread. */
 static int clone_with_files(void)
 {
-	struct clone_args args = {.flags = CLONE_FILES, .exit_signal = SIGCHLD};
+	unsigned flags = CLONE_FILES | SIGCHLD;
 	int *tid = NULL;
 
-	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid) {
-		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-		args.child_tid = (uintptr_t)tid;
-	}
-	return sys_clone(&args);
+	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid)
+		flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+	return sys_clone(flags, tid);
 }
 
 static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)

@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/sched.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -122,9 +121,17 @@ static inline int sys_chown(const char *path, uid_t uid, gid_t gid)
 	return SYS_RESULT(chown, chown(path, uid, gid));
 }
 
-static inline int sys_clone(struct clone_args *args)
+/* As fork(2), with these flags besides; @tid for those that want one. Not clone3(2): systemd's
+ * RestrictNamespaces= can't see its flags, and has it fail with ENOSYS. */
+static inline int sys_clone(unsigned flags, int *tid)
 {
-	return SYS_RESULT(clone, syscall(__NR_clone3, args, sizeof(*args)));
+#ifdef __x86_64__ /* clone(2), "C library/kernel differences" */
+	return SYS_RESULT(
+		clone, (int)syscall(__NR_clone, (unsigned long)flags, NULL, NULL, tid, 0));
+#else
+	return SYS_RESULT(
+		clone, (int)syscall(__NR_clone, (unsigned long)flags, NULL, NULL, 0, tid));
+#endif
 }
 
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t bytes)
