@@ -158,7 +158,11 @@ void mail_close(struct worker *w);
 void mail_joined(struct worker *w, uint32_t id, uint64_t change, uint64_t said);
 unsigned mail_left(struct worker *w, uint32_t id, uint64_t change, uint64_t said);
 
-/** mail_rung() - peer @vector's doorbell at the server rang and was emptied. */
+/**
+ * mail_ringing(), mail_rung() - peer @vector's doorbell at the server rings, and will be emptied;
+ * and was. Between the two only the state memory knows of it.
+ */
+void mail_ringing(struct worker *w, uint16_t vector);
 void mail_rung(struct worker *w, uint16_t vector);
 
 /** mail_turn() - take what there is. True: don't sleep. */

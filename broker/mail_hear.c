@@ -290,6 +290,16 @@ bool mail_take_lanes(struct mail *m)
 	return more;
 }
 
+void mail_ringing(struct worker *w, uint16_t vector)
+{
+	struct mail *m = &w->mail;
+
+	if (!m->slots || !mail_peer_of(m, vector))
+		return;
+	m->shared->state->mail[vector].rung = 1;
+	state_point();
+}
+
 void mail_rung(struct worker *w, uint16_t vector)
 {
 	struct mail *m = &w->mail;

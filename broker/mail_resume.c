@@ -15,7 +15,7 @@
  *   room in a lane, V1 to V3        the careful look that each lane in hand has says it again
  *   a ring for room, after V3       `owed` in the state: rung
  *   a ring for a message, S3 to S5  whoever sleeps, and has not read all, is rung
- *   a look into a slot              his bell was emptied, perhaps: every slot is looked at
+ *   a look into a slot              `rung` in the state, set before a bell is emptied: taken up
  *   a join or leave                 the log is further than what is written of the peer
  */
 #include "mail.h"
@@ -118,9 +118,8 @@ static void resume_peer(struct mail *m, struct mail_peer *p)
 	if (p->change != change)
 		mail_came(m, p, change, member->said);
 	p->joins = change > 0;
-	if (!p->present)
-		p->early = m->slots;
-	else
+	/* Only if it rang: who did not may be speaking to somebody else. */
+	if (state->mail[p->id].rung)
 		mail_rung(m->worker, (uint16_t)p->id);
 	if (m->lanes)
 		look_at_lanes(m, p);

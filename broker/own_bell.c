@@ -23,6 +23,7 @@ static void on_rung(struct op *op, int res, uint32_t flags)
 	(void)flags;
 	if (res < 0 && res != -ENOMEM && res != -EINTR && res != -EAGAIN)
 		return; /* nothing that a repetition mends */
+	mail_ringing(bell->worker, bell->vector);
 	/* None, if a peer was faster: then it was not for us. */
 	bell->rung += bells_take(bells_fd(shared->bells, shared->server_id, bell->vector));
 	mail_rung(bell->worker, bell->vector);

@@ -363,6 +363,9 @@ void slots_hear(struct mail *m, struct mail_peer *p)
 	struct personality_answer answer;
 	char text[PERSONALITY_TEXT_BYTES];
 
+	/* Before its length is 0: from then on it may speak to somebody else. */
+	m->shared->state->mail[p->id].rung = 0;
+	state_point();
 	if (!bytes)
 		return;
 	if (bytes > sizeof(text) - 1)

@@ -158,6 +158,7 @@ struct state_heard {
 struct state_mail {
 	_Alignas(STATE_LINE) struct state_heard heard;
 	uint32_t owed; /* 1: it may be waiting to be told of room in its lane */
+	uint32_t rung; /* 1: it rang, and its slot has not been looked at since */
 	_Atomic uint32_t
 		relay_done; /* bit by worker, each its own: passed on to all of its members */
 	uint64_t relay_pos; /* | 1: what stands there in its lane is being passed on. 0: nothing */
