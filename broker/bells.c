@@ -11,29 +11,23 @@
 #include <sys/uio.h>
 
 #include "sandbox_calls.h"
+#include "state.h"
 #include "sys.h"
 
 SANDBOX_BROKER(CALL(close), CALL(eventfd2), CALL(fcntl, {1, SANDBOX_ALL, F_SETFL}), CALL(preadv2));
 
-int bells_init(struct bells *b, uint32_t ids_max, uint16_t vectors)
+void bells_init(struct bells *b, int *fds, uint32_t ids_max, uint16_t vectors)
 {
-	size_t count = (size_t)ids_max * vectors;
-
-	*b = (struct bells){.ids_max = ids_max, .vectors = vectors};
-	b->fds = sys_calloc(count, sizeof(*b->fds));
-	if (!b->fds)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		b->fds[i] = -1;
-	return 0;
+	*b = (struct bells){.ids_max = ids_max, .vectors = vectors, .fds = fds};
 }
 
 void bells_destroy(struct bells *b)
 {
-	for (size_t i = 0; i < (size_t)b->ids_max * b->vectors; i++)
+	for (size_t i = 0; i < (size_t)b->ids_max * b->vectors; i++) {
 		if (b->fds[i] >= 0)
 			(void)close(b->fds[i]);
-	free(b->fds);
+		b->fds[i] = -1;
+	}
 	*b = (struct bells){0};
 }
 
@@ -60,6 +54,7 @@ int bells_prepare(struct bells *b, uint32_t id)
 			if (res < 0)
 				return res;
 			*fd = res;
+			state_point();
 			continue;
 		}
 		res = sys_fcntl(*fd, F_SETFL, O_RDWR | O_NONBLOCK);

@@ -2,9 +2,9 @@
 /*
  * bells.h - the eventfds: one for each ID and vector.
  *
- * An ID owns its eventfds for the broker's life. At a leave they are parked; the
- * ID's next owner gets the same ones, drained. So whoever was told an ID once can
- * ring whoever owns it, which is what lets us spare devices a second notice.
+ * An ID owns its eventfds for the life of the fabric, which may see several brokers. At a leave
+ * they are parked; the ID's next owner gets the same ones, drained. So whoever was told an ID once
+ * can ring whoever owns it, which is what lets us spare devices a second notice.
  *
  * The registrar makes and prepares them, before it tells a worker of the ID; from
  * then on workers read the numbers. We never wait on them here.
@@ -17,11 +17,16 @@
 struct bells {
 	uint32_t ids_max;
 	uint16_t vectors;
-	int *fds; /* [id * vectors + vector], -1: not made yet */
+	int *fds; /* [id * vectors + vector], -1: not made yet; the state's */
 };
 
-/** bells_init() - none made yet. Returns 0 or -ENOMEM. */
-int bells_init(struct bells *b, uint32_t ids_max, uint16_t vectors);
+/**
+ * bells_init() - those whose numbers stand in @fds, as an earlier broker left them, or -1 where
+ * there is none. @fds stays the caller's.
+ */
+void bells_init(struct bells *b, int *fds, uint32_t ids_max, uint16_t vectors);
+
+/** bells_destroy() - close them all, at the end of the fabric. */
 void bells_destroy(struct bells *b);
 
 /**

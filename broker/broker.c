@@ -17,6 +17,7 @@
 #include "log.h"
 #include "mailbox.h"
 #include "peer.h"
+#include "recover.h"
 #include "registrar.h"
 #include "report.h"
 #include "sys.h"
@@ -38,6 +39,7 @@ struct broker {
 	struct report report;
 	struct registrar registrar;
 	struct worker_shared shared;
+	struct recover_plan plan;
 	struct worker *workers;
 	uint16_t workers_running;
 	int signal_fd;
@@ -80,6 +82,17 @@ static int no_memory(struct broker *b)
 		(unsigned long long)b->server->budget.memory);
 }
 
+/* Where somebody is served already, a successor goes on with all as it is: so nothing is taken
+ * apart. */
+static void fail_in_use(const struct broker *b, int err)
+{
+	if (!b->server->kept || !b->server->state.live->ready)
+		return;
+	(void)fprintf(stderr, "famez-server: %s\n", b->server->why.text);
+	(void)log_stop();
+	_exit(server_exit_code(err));
+}
+
 static int tables_init(struct broker *b)
 {
 	const struct budget *budget = &b->server->budget;
@@ -87,6 +100,8 @@ static int tables_init(struct broker *b)
 	bool silent = o->silent;
 
 	b->shared = (struct worker_shared){
+		.state = &b->server->state,
+		.plan = &b->plan,
 		.bells = &b->bells,
 		.mailbox = &b->mailbox,
 		.mail = &b->mail,
@@ -106,12 +121,10 @@ static int tables_init(struct broker *b)
 	};
 	b->workers = sys_calloc(budget->workers, sizeof(*b->workers));
 	b->shared.peers = sys_calloc(budget->ids_max, sizeof(*b->shared.peers));
-	b->shared.held = sys_calloc((size_t)budget->ids_max * VIEW_HELD_WORDS(budget->ids_max),
-		sizeof(*b->shared.held));
 	b->shared.accounts = sys_calloc(budget->ids_max, sizeof(*b->shared.accounts));
 	if (!silent)
 		b->shared.own_bells = sys_calloc(o->vectors, sizeof(*b->shared.own_bells));
-	if (b->workers && b->shared.peers && b->shared.held && b->shared.accounts &&
+	if (b->workers && b->shared.peers && b->shared.accounts &&
 		(silent || b->shared.own_bells) &&
 		!mail_shared_init(&b->mail, &b->mailbox,
 			personality_find(o->personality, o->dialect), &b->server->state,
@@ -125,7 +138,6 @@ static void tables_destroy(struct broker *b)
 	mail_shared_destroy(&b->mail);
 	free(b->shared.own_bells);
 	free(b->shared.accounts);
-	free(b->shared.held);
 	free(b->shared.peers);
 	free(b->workers);
 }
@@ -142,17 +154,23 @@ static int workers_start(struct broker *b)
 {
 	struct server *s = b->server;
 
+	if (recover_plan(&b->plan, &s->state))
+		return no_memory(b);
 	for (uint16_t w = 0; w < s->budget.workers; w++) {
 		int cpu = s->options.pin ? nth_cpu(&s->cpus, w) : -1;
 		int err = worker_start(&b->workers[w], w, cpu, &b->shared);
 
 		if (err) {
-			workers_finish(b);
-			return why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, w,
+			(void)why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, w,
 				strerror(-err));
+			fail_in_use(b, err);
+			workers_finish(b);
+			recover_plan_free(&b->plan);
+			return err;
 		}
 		b->workers_running++;
 	}
+	recover_plan_free(&b->plan);
 	return 0;
 }
 
@@ -226,14 +244,12 @@ static int fabric_open(struct broker *b)
 	const struct budget *budget = &s->budget;
 	int err;
 
+	/* Where nobody was here before us, this has nothing to do. */
+	recover_redo(&s->state);
 	err = shared_open(b);
 	if (err)
 		return err;
-	err = bells_init(&b->bells, budget->ids_max, o->vectors);
-	if (err) {
-		(void)no_memory(b);
-		goto undo_shared;
-	}
+	bells_init(&b->bells, s->state.bells, budget->ids_max, o->vectors);
 	if (!o->silent) {
 		err = bells_prepare(&b->bells, budget->server_id);
 		if (err) {
@@ -246,13 +262,13 @@ static int fabric_open(struct broker *b)
 		(void)no_memory(b);
 		goto undo_bells;
 	}
-	err = registrar_init(&b->registrar, budget->first_id, budget->peers, budget->workers,
-		&b->bells, &b->mailbox, &b->report);
+	err = registrar_init(&b->registrar, &s->state, &b->bells, &b->mailbox, &b->report);
 	if (err) {
 		(void)why_fail(
 			&s->why, err, "registrar does not start: %s" URING_HINT, strerror(-err));
 		goto undo_report;
 	}
+	registrar_find(&b->registrar, b->found, b->found_count);
 	err = tables_init(b);
 	if (!err)
 		err = workers_start(b);
@@ -261,13 +277,14 @@ static int fabric_open(struct broker *b)
 	return 0;
 
 undo_tables:
+	fail_in_use(b, err);
 	tables_destroy(b);
 	registrar_destroy(&b->registrar);
 undo_report:
 	report_destroy(&b->report);
 undo_bells:
+	fail_in_use(b, err);
 	bells_destroy(&b->bells);
-undo_shared:
 	mailbox_close(&b->mailbox);
 	return err;
 }
@@ -379,8 +396,10 @@ static int serve(struct broker *b)
 	tell_serving(s);
 	err = registrar_run(
 		&b->registrar, b->workers, &s->listener, b->signal_fd, s->options.device_names);
-	if (err)
+	if (err) {
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
+		fail_in_use(b, err);
+	}
 	/* It may be printing a report: the logger ends before what it looks at. */
 	workers_finish(b);
 	s->log_stuck = !log_stop();

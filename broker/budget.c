@@ -59,22 +59,49 @@ static uint16_t count_shards(const struct options *o, uint32_t peers, uint16_t w
 	return shards < o->vectors || o->vectors >= peers + 2 ? shards : o->vectors;
 }
 
+static void state_of(const struct budget *b, const struct options *o, enum mailbox_layout layout,
+	struct state_wish *wish)
+{
+	*wish = (struct state_wish){
+		.memory_bytes = b->shared_bytes,
+		.ids_max = b->ids_max,
+		.first_id = b->first_id,
+		.peers = b->peers,
+		.server_id = b->server_id,
+		.vectors = o->vectors,
+		.workers = b->workers,
+		.shards = o->silent || layout == LAYOUT_PLAIN ? 0 : b->shards,
+		.layout = (uint16_t)layout,
+		.old_slots = o->dialect == DIALECT_FAMEZ,
+	};
+}
+
+void budget_state_wish(const struct budget *b, const struct options *o, struct state_wish *wish)
+{
+	state_of(b, o, b->layout, wish);
+}
+
 /* Every table that is made before the socket opens stands here; a room that makes several
  * says itself what they take. */
 static void sum_up(struct budget *b, const struct options *o, enum mailbox_layout layout)
 {
 	uint64_t ids = b->ids_max, workers = b->workers;
+	struct state_wish state;
 	uint32_t places = b->peers + 2; /* in the mailbox */
 
 	b->tables_bytes =
 		table(ids, sizeof(struct peer)) + table(ids, sizeof(struct account)) +
 		table(ids, sizeof(struct report_peer)) + table(b->peers, sizeof(struct member)) +
 		table(b->peers, sizeof(struct seat)) + workers * worker_table_bytes(b->ids_max);
-	b->vector_bytes = table(ids * o->vectors, sizeof(int));
+	b->vector_bytes = ids * o->vectors * sizeof(int);
 	if (!o->silent)
 		b->vector_bytes += table(o->vectors, sizeof(struct own_bell)) +
 				   table(o->vectors, sizeof(uint64_t));
-	b->held_bytes = table(ids * VIEW_HELD_WORDS(ids), sizeof(unsigned long));
+	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
+	/* The rest of the state. */
+	state_of(b, o, layout, &state);
+	b->tables_bytes += state_bytes(&state) - state_groups_bytes(&state) - b->held_bytes -
+			   ids * o->vectors * sizeof(int) - workers * sizeof(struct state_worker);
 	b->mail_bytes = 0;
 	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
 	if (layout != LAYOUT_PLAIN)
@@ -83,7 +110,8 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 		b->mail_bytes = mail_bytes(places, b->shards, o->vectors >= places);
 	b->base_bytes = LIBRARIES_BYTES + workers * THREAD_BYTES + log_bytes(b->workers + 1u) +
 			table(workers, sizeof(struct worker)) + workers * worker_base_bytes() +
-			table(workers, sizeof(uint32_t)) + table(workers, sizeof(uint64_t)) +
+			workers * sizeof(struct state_worker) + table(workers, sizeof(uint32_t)) +
+			table(workers, sizeof(uint64_t)) +
 			table(workers, sizeof(struct report_mail));
 	b->memory =
 		b->tables_bytes + b->vector_bytes + b->held_bytes + b->mail_bytes + b->base_bytes;

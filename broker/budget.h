@@ -14,6 +14,7 @@
 
 #include "mailbox.h"
 #include "options.h"
+#include "state.h"
 #include "why.h"
 
 struct budget {
@@ -33,7 +34,7 @@ struct budget {
 	uint64_t vector_bytes; /* of all vectors */
 	uint64_t held_bytes;   /* one bit for each pair of IDs */
 	uint64_t mail_bytes;   /* serving the server's inbox, all workers together */
-	uint64_t base_bytes;   /* queues, sends and logs, however many peers there are */
+	uint64_t base_bytes;   /* queues and logs, however many peers there are */
 	uint64_t memory;
 	uint64_t ring_bytes; /* the kernel's submission and completion queues */
 	uint64_t in_flight;  /* descriptors that clients may leave unread; UINT64_MAX: any */
@@ -61,6 +62,9 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
  * Returns 0, or -EFBIG with the size that would do, and how many peers would fit, in @why.
  */
 int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, struct why *why);
+
+/** budget_state_wish() - the state memory of this fabric, but for its `fabric`, which is 0. */
+void budget_state_wish(const struct budget *b, const struct options *o, struct state_wish *wish);
 
 /** budget_advice() - what would give lanes, such as "-l 8G, or --peers 120"; where the memory
  * is an existing one, "a memory of 8G, or --peers 120". */

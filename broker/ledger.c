@@ -90,6 +90,12 @@ void ledger_free(struct state *s, uint32_t id)
 	state_point();
 }
 
+void ledger_refused(struct state *s)
+{
+	s->live->refused++;
+	state_point();
+}
+
 void ledger_closing(struct state *s, uint32_t id)
 {
 	atomic_store_explicit(&s->members[id].sock, -1, memory_order_release);

@@ -44,6 +44,9 @@ void ledger_leave(struct state *state, uint32_t id, uint64_t said);
 /** ledger_free() - nothing of its owner is left: last in the queue of free IDs. */
 void ledger_free(struct state *state, uint32_t id);
 
+/** ledger_refused() - count one who was not let in. */
+void ledger_refused(struct state *state);
+
 /** ledger_closing() - the worker that serves @id is about to close its socket, or to hand it
  * back. */
 void ledger_closing(struct state *state, uint32_t id);

@@ -51,6 +51,7 @@ enum log_level {
 	X(leave, "leave", INFO, true)                                                              \
 	X(drop, "drop", WARNING, true)                                                             \
 	X(refuse, "refuse", WARNING, true)                                                         \
+	X(damaged, "damaged", WARNING, true)                                                       \
 	X(held_back, "held-back", WARNING, true)                                                   \
 	X(accept, "accept", WARNING, true)                                                         \
 	X(retry, "retry", WARNING, true)                                                           \

@@ -265,33 +265,13 @@ static int log_make(struct server *s, int fd)
 	return err;
 }
 
-/* What the fabric is like, for as long as it lives. */
-static struct state_wish state_wish_of(const struct server *s)
-{
-	const struct budget *b = &s->budget;
-	const struct options *o = &s->options;
-	bool mail = !o->silent && b->layout != LAYOUT_PLAIN;
-
-	return (struct state_wish){
-		.memory_bytes = s->memory.bytes,
-		.ids_max = b->ids_max,
-		.first_id = b->first_id,
-		.peers = b->peers,
-		.server_id = b->server_id,
-		.vectors = o->vectors,
-		.workers = b->workers,
-		.shards = mail ? b->shards : 0,
-		.layout = (uint16_t)b->layout,
-		.old_slots = o->dialect == DIALECT_FAMEZ,
-	};
-}
-
 static int state_make(struct server *s)
 {
-	struct state_wish wish = state_wish_of(s);
 	struct state_live *live;
+	struct state_wish wish;
 	int err;
 
+	budget_state_wish(&s->budget, &s->options, &wish);
 	(void)!getrandom(&wish.fabric, sizeof(wish.fabric), GRND_NONBLOCK);
 	err = state_create(&s->state, &wish, &s->why);
 	if (err)
@@ -319,7 +299,7 @@ static int same_fabric(struct server *s, const struct state_head *head)
 	budget_of(&s->budget, &s->options, there->peers, there->workers);
 	s->budget.layout = (enum mailbox_layout)there->layout;
 	s->budget.shared_bytes = s->memory.bytes = there->memory_bytes;
-	ours = state_wish_of(s);
+	budget_state_wish(&s->budget, &s->options, &ours);
 	ours.fabric = there->fabric;
 	ours.features = there->features;
 	if (memcmp(&ours, there, sizeof(ours)) == 0)

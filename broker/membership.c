@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ledger.h"
+#include "state.h"
 #include "sys.h"
 
 static struct member *member_of(struct membership *m, uint32_t id)
@@ -80,6 +82,54 @@ int membership_init(struct membership *m, uint32_t first_id, uint32_t peers_max,
 	}
 	for (uint32_t i = 0; i < peers_max; i++)
 		queue_free(m, first_id + i);
+	return 0;
+}
+
+struct freed {
+	uint64_t nth;
+	uint32_t id;
+};
+
+static int by_freed(const void *a, const void *b)
+{
+	const struct freed *left = a, *right = b;
+
+	if (left->nth != right->nth)
+		return left->nth < right->nth ? -1 : 1;
+	return left->id < right->id ? -1 : left->id > right->id;
+}
+
+int membership_restore(struct membership *m, const struct state *state)
+{
+	struct freed *freed = sys_calloc(m->peers_max, sizeof(*freed));
+	uint32_t count = 0;
+
+	if (!freed)
+		return -ENOMEM;
+	m->free_first = m->free_last = MEMBERSHIP_NOBODY;
+	for (uint32_t id = m->first_id; id - m->first_id < m->peers_max; id++) {
+		struct member *member = member_of(m, id);
+
+		if (!ledger_taken(state, id)) {
+			freed[count++] = (struct freed){state->members[id].freed, id};
+			continue;
+		}
+		member->state = ledger_present(state, id) ? MEMBER_PRESENT : MEMBER_OPENING;
+		member->worker = (uint16_t)(state->members[id].worker % m->workers);
+		m->load[member->worker]++;
+		if (member->state == MEMBER_PRESENT)
+			m->present++;
+		else
+			m->opening++;
+	}
+	/* Free longest, given next; those that nobody has had yet before all others. */
+	qsort(freed, count, sizeof(*freed), by_freed);
+	for (uint32_t i = 0; i < count; i++)
+		queue_free(m, freed[i].id);
+	free(freed);
+	m->joins = state->live->joins;
+	m->leaves = state->live->leaves;
+	m->refused = state->live->refused;
 	return 0;
 }
 

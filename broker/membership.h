@@ -25,6 +25,8 @@
 /* No ID: the end of a queue. */
 #define MEMBERSHIP_NOBODY UINT32_MAX
 
+struct state;
+
 enum member_state { MEMBER_FREE, MEMBER_OPENING, MEMBER_PRESENT };
 
 struct member {
@@ -61,6 +63,12 @@ struct intent {
 /** membership_init() - all IDs free. @workers >= 1, @peers_max >= 1. Returns 0 or -ENOMEM. */
 int membership_init(struct membership *m, uint32_t first_id, uint32_t peers_max, uint16_t workers);
 void membership_destroy(struct membership *m);
+
+/**
+ * membership_restore() - what stands in @state, of a broker before us: right after
+ * membership_init(). Returns 0 or -ENOMEM.
+ */
+int membership_restore(struct membership *m, const struct state *state);
 
 /**
  * membership_connected() - somebody has come. @together: MEMBERSHIP_ANYWHERE lets

@@ -41,13 +41,8 @@ struct message {
 	bool device;    /* ADOPT */
 	uint32_t id;
 	union {
-		struct {
-			union {
-				int32_t sock;  /* ADOPT, REFUSED */
-				int32_t error; /* GONE: errno */
-			};
-			int32_t pid; /* ADOPT */
-		};
+		int32_t sock;  /* ADOPT, REFUSED */
+		int32_t error; /* GONE: errno */
 		/* JOINED, LEFT: so far is its lane to the server written by those who had the
 		 * ID before, or who leaves it. */
 		uint64_t said;

@@ -8,12 +8,13 @@
 #include "peer.h"
 
 #include <assert.h>
-#include <endian.h>
+#include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 
 #include "famez/wire.h"
+#include "ledger.h"
 #include "log.h"
 #include "refusal.h"
 #include "sandbox_calls.h"
@@ -148,8 +149,9 @@ static void settle(struct peer *p)
 	};
 
 	assert(p->state == PEER_CLOSING);
-	if (p->receive.in_kernel || p->writable.in_kernel || p->chained)
+	if (p->receive.in_kernel || p->writable.in_kernel)
 		return;
+	ledger_closing(w->shared->state, p->client.id);
 	(void)close(p->sock);
 	leave_account(p);
 	p->sock = -1;
@@ -288,46 +290,26 @@ void peer_check_stall(struct peer *p, uint64_t now_ns)
 	}
 }
 
-/* A chain has come to its end: its first @count notices are in the socket, and if that
- * is not all of them, @res says why. */
-static void on_told(struct peer *p, unsigned count, int res)
+/* @sent of @count notices are in the socket and written down; if that is not all, @error
+ * says why. @last: they bring it up to date. */
+static void on_told(struct peer *p, unsigned sent, unsigned count, int error, bool last)
 {
 	struct worker *w = p->worker;
-	bool all = res == FAMEZ_WIRE_BYTES;
 
-	assert(p->chained);
-	w->chains--;
-	w->notices += count;
-	p->sent += count;
-	p->chained = false;
-	if (p->state == PEER_CLOSING) {
-		settle(p);
-		return;
-	}
-	view_commit(&p->view, &p->client, &w->roster, count);
+	w->notices += sent;
+	p->sent += sent;
 	if (!p->announced && view_opened(&p->view)) {
 		struct message opened = {.kind = MESSAGE_OPENED, .id = p->client.id};
 
 		p->announced = true;
 		worker_say(w, &opened);
 	}
-	if (all) {
+	if (sent == count) {
 		w->retry_ns = 0;
-		if (p->last_due) {
-			struct notice none;
-			/* What is left concerns others: the cursor passes it. */
-			enum view_says says = view_next(&p->view, &p->client, &w->roster, &none);
-
-			assert(says == VIEW_NOTHING);
-		}
-		worker_move(w, p,
-			p->last_due    ? PLACE_IDLE
-			: p->announced ? PLACE_READY
-				       : PLACE_OPENING);
+		worker_move(w, p, last ? PLACE_IDLE : p->announced ? PLACE_READY : PLACE_OPENING);
 		return;
 	}
-	p->leave_unread = false; /* the leave was the last of the chain */
-	switch (-res) {
+	switch (error) {
 	case EAGAIN:
 		block(p, WAIT_ROOM);
 		return;
@@ -335,8 +317,8 @@ static void on_told(struct peer *p, unsigned count, int res)
 	case ENOBUFS:
 	case ENOMEM:
 	case EINTR:
-	case ECANCELED: /* a later part of the chain could not be prepared: none was sent */
-		log_event(retry, LOG_NUMBER("id", p->client.id), LOG_TEXT("error", strerror(-res)));
+		log_event(
+			retry, LOG_NUMBER("id", p->client.id), LOG_TEXT("error", strerror(error)));
 		worker_move(w, p, PLACE_RETRY);
 		worker_retry_soon(w);
 		return;
@@ -345,27 +327,16 @@ static void on_told(struct peer *p, unsigned count, int res)
 		peer_drop(p, GONE_CLOSED, 0);
 		return;
 	default:
-		peer_drop(p, GONE_ERROR, res < 0 ? -res : EIO);
+		peer_drop(p, GONE_ERROR, error);
 	}
 }
 
-static void on_sent(struct op *op, int res, uint32_t flags)
-{
-	struct send *s = container_of(op, struct send, op);
-	struct peer *p = s->peer;
-	unsigned nth = (unsigned)(s - p->worker->sends) - p->chain;
-
-	(void)flags;
-	/* One completion a chain: the last notice's, or the first that failed. Those
-	 * behind a failed one are cancelled unseen. */
-	res = sys_sendmsg_result(res);
-	on_told(p, nth + (res == FAMEZ_WIRE_BYTES), res);
-}
-
-static void fill(struct send *s, const struct peer *p, const struct notice *n)
+/* The @nth notice of the worker's slot: what is sent, and what is so once it has been. */
+static void fill(
+	const struct peer *p, unsigned nth, const struct notice *n, const struct view *view)
 {
 	const struct worker_shared *shared = p->worker->shared;
-	struct cmsghdr *control;
+	struct state_after after = {.view = *view, .leave = n->kind == NOTICE_LEAVE};
 	int64_t word = n->id;
 	int fd = -1;
 
@@ -384,18 +355,36 @@ static void fill(struct send *s, const struct peer *p, const struct notice *n)
 	case NOTICE_LEAVE:
 		break;
 	}
-	s->word = (int64_t)htole64((uint64_t)word);
-	s->io = (struct iovec){.iov_base = &s->word, .iov_len = sizeof(s->word)};
-	s->header = (struct msghdr){.msg_iov = &s->io, .msg_iovlen = 1};
-	if (fd < 0)
-		return;
-	s->header.msg_control = &s->control;
-	s->header.msg_controllen = sizeof(s->control.bytes);
-	control = CMSG_FIRSTHDR(&s->header);
-	control->cmsg_level = SOL_SOCKET;
-	control->cmsg_type = SCM_RIGHTS;
-	control->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(control), &fd, sizeof(fd));
+	after.held = (int8_t)view_effect(n, &after.held_id);
+	state_tell_fill(shared->state, p->worker->nth, nth, word, fd, &after);
+}
+
+/* Send the first @count notices of the slot. Returns how many were, and if not all, in *error
+ * the errno of the first that was not. */
+static unsigned send_slot(struct peer *p, unsigned count, int *error)
+{
+	struct state *state = p->worker->shared->state;
+	uint16_t nth = p->worker->nth;
+	struct state_worker *slot = &state->workers[nth];
+	unsigned sent = 0;
+	int res;
+
+	*error = 0;
+	state_tell_begin(state, nth, p->client.id, count);
+	/* Once more for the rest: the call tells why it stopped only where it did not begin. */
+	while (sent < count) {
+		res = sys_sendmmsg(
+			p->sock, &slot->tell[sent], count - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		state_point();
+		if (res <= 0) {
+			*error = res ? -res : EIO;
+			break;
+		}
+		sent += (unsigned)res;
+	}
+	assert(sent == state_tell_sent(state, nth));
+	state_tell_apply(state, nth);
+	return sent;
 }
 
 /* A device is told of one peer more, or is not: decided before its first vector. */
@@ -421,14 +410,15 @@ static void make_room(struct peer *p)
 unsigned peer_tell(struct peer *p, unsigned most)
 {
 	struct worker *w = p->worker;
+	const struct worker_shared *shared = w->shared;
 	struct view ahead = p->view;
-	unsigned count = 0;
+	unsigned count = 0, sent;
 	bool due = true, leave = false;
+	int error;
 
 	assert(p->state == PEER_SERVED);
 	assert(most > 0 && w->sends_used + most <= WORKER_SENDS);
 	while (due && !leave && count < most) {
-		struct send *s = &w->sends[w->sends_used + count];
 		struct notice n;
 
 		switch (view_next(&ahead, &p->client, &w->roster, &n)) {
@@ -458,9 +448,7 @@ unsigned peer_tell(struct peer *p, unsigned most)
 				}
 				p->leave_unread = false;
 			}
-			fill(s, p, &n);
-			s->peer = p;
-			count++;
+			fill(p, count++, &n, &ahead);
 			/* FAME-Z's clients want 8 bytes a read: a leave has no
 			 * descriptor that would part it from what follows. */
 			leave = n.kind == NOTICE_LEAVE;
@@ -472,23 +460,15 @@ unsigned peer_tell(struct peer *p, unsigned most)
 		worker_move(w, p, PLACE_IDLE);
 		return 0;
 	}
-	ring_reserve(&w->ring, count);
-	for (unsigned i = 0; i < count; i++) {
-		struct send *s = &w->sends[w->sends_used + i];
-		struct io_uring_sqe *sqe = ring_sqe(&w->ring);
-
-		sys_prep_sendmsg(sqe, p->sock, &s->header, MSG_DONTWAIT | MSG_NOSIGNAL);
-		op_arm(&s->op, sqe, on_sent);
-		if (i + 1 < count)
-			sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-	}
-	p->chained = true;
-	p->chain = (uint16_t)w->sends_used;
-	p->last_due = !due;
-	p->leave_unread = leave;
 	w->sends_used += count;
-	w->chains++;
-	worker_move(w, p, PLACE_NOWHERE);
+	sent = send_slot(p, count, &error);
+	/* Behind all of them it may have passed over what concerns others. */
+	if (sent == count)
+		p->view = ahead;
+	else if (sent)
+		p->view = shared->state->workers[w->nth].after[sent - 1].view;
+	p->leave_unread = leave && sent == count;
+	on_told(p, sent, count, error, !due);
 	return count;
 }
 
@@ -507,47 +487,110 @@ static void give_back(struct peer *p)
 	worker_say(p->worker, &refused);
 }
 
-void peer_adopt(struct worker *w, const struct message *m)
+/* Before its receive is armed. */
+static struct peer *begin(struct worker *w, uint32_t id, int sock)
 {
 	const struct worker_shared *shared = w->shared;
-	struct peer *p = &shared->peers[m->id];
+	const struct state_member *member = &shared->state->members[id];
+	struct peer *p = &shared->peers[id];
 
 	assert(p->state == PEER_FREE);
 	*p = (struct peer){
 		.state = PEER_SERVED,
-		.device = m->device,
-		.sock = m->sock,
-		.pid = m->pid,
+		.device = member->device,
+		.sock = sock,
+		.pid = member->pid,
 		.worker = w,
 		.client =
 			{
-				.id = m->id,
+				.id = id,
 				.vectors = shared->vectors,
-				.leaves = shared->leaves_always ||
-					  (!shared->leaves_never && !m->device),
-				.guarded = m->device,
-				.held = &shared->held[m->id * VIEW_HELD_WORDS(shared->ids_max)],
+				.leaves = member->leaves,
+				.guarded = member->device,
+				.held = state_held(shared->state, id),
 			},
 	};
+	return p;
+}
+
+void peer_adopt(struct worker *w, const struct message *m)
+{
+	struct peer *p = begin(w, m->id, m->sock);
+	uint16_t vectors = w->shared->vectors;
+
 	view_open(&p->view, &p->client, &w->roster);
-	if (m->device) {
+	if (p->device) {
 		open_account(p);
 		/* Somebody of this process may just have left. */
 		p->account->process.looked_ns = 0;
-		if (!take_room(p, shared->vectors)) {
+		if (!take_room(p, vectors)) {
 			give_back(p);
 			return;
 		}
-		view_grant(&p->view, shared->vectors);
+		view_grant(&p->view, vectors);
 	}
 	arm_receive(p);
 	worker_move(w, p, PLACE_OPENING);
+}
+
+/* Descriptors that it has been sent. */
+static uint32_t told_so_far(const struct peer *p)
+{
+	uint32_t ids = 0;
+
+	for (size_t i = 0; i < VIEW_HELD_WORDS(p->worker->shared->ids_max); i++)
+		ids += (uint32_t)__builtin_popcountl(p->client.held[i]);
+	return ids * p->client.vectors;
+}
+
+void peer_resume(struct worker *w, uint32_t id)
+{
+	struct state *state = w->shared->state;
+	int sock = ledger_sock(state, id);
+	struct message adopt = {.kind = MESSAGE_ADOPT, .id = id, .sock = sock};
+	enum recover_how how;
+	struct view view;
+	bool leave_unread;
+	struct peer *p;
+
+	how = recover_how(state, id, &view, &leave_unread);
+	/* The broker before us was refusing it; whether the client has heard of that or not, it
+	 * is to hear nothing else. */
+	if (how != RECOVER_KEEP && view.step < VIEW_BACKLOG && refusal_tagged(sock)) {
+		p = begin(w, id, sock);
+		peer_drop(p, GONE_ERROR, ECONNABORTED);
+		return;
+	}
+	if (how == RECOVER_ADOPT) {
+		peer_adopt(w, &adopt);
+		return;
+	}
+	p = begin(w, id, sock);
+	arm_receive(p);
+	p->announced = ledger_present(state, id);
+	if (how == RECOVER_KEEP) {
+		p->view.step = VIEW_LIVE;
+		/* What it was told is not known, so it is told no more; it goes on as it is. */
+		log_event(damaged, LOG_NUMBER("id", id),
+			LOG_TEXT("hint", "its record in the state is damaged: it is told of no "
+					 "joins and leaves any more"));
+		return;
+	}
+	p->view = view;
+	p->leave_unread = leave_unread;
+	p->leave_ns = leave_unread ? worker_now_ns() : 0;
+	if (p->device) {
+		open_account(p);
+		p->account->process.told += told_so_far(p);
+	}
+	worker_move(w, p, p->announced ? PLACE_READY : PLACE_OPENING);
 }
 
 void peer_abandon(struct peer *p)
 {
 	if (p->view.step < VIEW_BACKLOG)
 		refusal_send(p->sock);
+	ledger_closing(p->worker->shared->state, p->client.id);
 	(void)close(p->sock);
 }
 

@@ -22,8 +22,14 @@ int peer_message_bytes(void);
 void peer_adopt(struct worker *w, const struct message *m);
 
 /**
- * peer_tell() - put what is due into the ring, at most @most notices, as one chain.
- * Returns how many; with 0 the peer has moved to where it waits.
+ * peer_resume() - serve @id, which is taken, where a broker before us left it: it is told
+ * nothing twice.
+ */
+void peer_resume(struct worker *w, uint32_t id);
+
+/**
+ * peer_tell() - send what is due, at most @most notices. Returns how many it was tried with;
+ * with 0 the peer has moved to where it waits.
  */
 unsigned peer_tell(struct peer *p, unsigned most);
 

@@ -11,11 +11,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "heap.h"
 #include "sys.h"
 
 void recover_redo(struct state *s)
 {
+	state_count_on(s);
 	for (uint16_t w = 0; w < s->head->wish.workers; w++)
 		state_tell_apply(s, w);
 }
@@ -28,8 +28,8 @@ enum recover_how recover_how(
 	return view->step == VIEW_VERSION ? RECOVER_ADOPT : RECOVER_RESUME;
 }
 
-void recover_finish(struct state *s, uint64_t (*said)(void *argument, uint32_t id), void *argument,
-	struct recover_found *found)
+void recover_finish(
+	struct state *s, const struct recover_mailbox *mailbox, struct recover_found *found)
 {
 	const struct state_wish *wish = &s->head->wish;
 
@@ -43,7 +43,8 @@ void recover_finish(struct state *s, uint64_t (*said)(void *argument, uint32_t i
 			continue;
 		if (ledger_sock(s, id) < 0) {
 			if (ledger_present(s, id))
-				ledger_leave(s, id, said(argument, id));
+				ledger_leave(s, id, mailbox->said(mailbox->argument, id));
+			mailbox->absent(mailbox->argument, id);
 			ledger_free(s, id);
 			found->left++;
 			continue;
@@ -51,6 +52,7 @@ void recover_finish(struct state *s, uint64_t (*said)(void *argument, uint32_t i
 		how = recover_how(s, id, &view, &leave_unread);
 		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {
 			ledger_join(s, id);
+			mailbox->present(mailbox->argument, id);
 			found->joined++;
 		}
 		found->damaged += how == RECOVER_KEEP;
@@ -92,9 +94,4 @@ void recover_plan_free(struct recover_plan *plan)
 {
 	free(plan->order);
 	*plan = (struct recover_plan){0};
-}
-
-uint64_t recover_plan_bytes(uint32_t ids_max)
-{
-	return heap_given(ids_max * sizeof(struct roster_change));
 }

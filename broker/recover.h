@@ -32,12 +32,17 @@ struct recover_found {
 	uint32_t damaged; /* of those: not to be told anything */
 };
 
-/**
- * recover_finish() - carry out what was begun. @said: mailbox_said() of an ID whose owner is
- * gone.
- */
-void recover_finish(struct state *state, uint64_t (*said)(void *argument, uint32_t id),
-	void *argument, struct recover_found *found);
+/* The mailbox, as recover_finish() sees it; `argument` is handed to each. */
+struct recover_mailbox {
+	uint64_t (*said)(void *argument, uint32_t id); /* mailbox_said() */
+	void (*present)(void *argument, uint32_t id);  /* it is in the log now */
+	void (*absent)(void *argument, uint32_t id);   /* its owner is gone */
+	void *argument;
+};
+
+/** recover_finish() - carry out what was begun. */
+void recover_finish(
+	struct state *state, const struct recover_mailbox *mailbox, struct recover_found *found);
 
 /* The log: the last change of each ID that had one. */
 struct recover_plan {
@@ -45,12 +50,10 @@ struct recover_plan {
 	uint32_t changes;
 };
 
-/** recover_plan() - read the log out of the state. Returns 0 or -ENOMEM. */
+/** recover_plan() - read the log out of the state: 16 bytes an ID, while workers start. Returns
+ * 0 or -ENOMEM. */
 int recover_plan(struct recover_plan *plan, const struct state *state);
 void recover_plan_free(struct recover_plan *plan);
-
-/** recover_plan_bytes() - what it takes, for the budget. */
-uint64_t recover_plan_bytes(uint32_t ids_max);
 
 /** What a worker does with an ID of its own that is taken. */
 enum recover_how {

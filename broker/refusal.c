@@ -30,10 +30,27 @@ void refusals_destroy(struct refusals *r)
 			(void)close(r->kept[i].sock);
 }
 
+/* A priority that means nothing to a UNIX socket, and that nobody else sets; socket(7). */
+#define TAG 6
+
+void refusal_tag(int sock)
+{
+	(void)setsockopt(sock, SOL_SOCKET, SO_PRIORITY, &(int){TAG}, sizeof(int));
+}
+
+bool refusal_tagged(int sock)
+{
+	socklen_t bytes = sizeof(int);
+	int priority = 0;
+
+	return getsockopt(sock, SOL_SOCKET, SO_PRIORITY, &priority, &bytes) == 0 && priority == TAG;
+}
+
 void refusal_send(int sock)
 {
 	int64_t word = (int64_t)htole64((uint64_t)FAMEZ_WIRE_REFUSED);
 
+	refusal_tag(sock);
 	/* A client that is gone need not know. */
 	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -43,8 +43,15 @@ void refusals_destroy(struct refusals *r);
 /** refusals_add() - refuse the client of @sock, which is ours from here on. */
 void refusals_add(struct refusals *r, int sock, bool device);
 
-/** refusal_send() - -1 into @sock, if it takes it. In the opening it is never right, neither
- * as version nor as ID nor, without a descriptor, as memory: the client gives up. */
+/**
+ * refusal_tag() - before the first byte of a refusal: whoever finds the socket after our death
+ * sees that nobody may be told anything else there. refusal_tagged() - was it?
+ */
+void refusal_tag(int sock);
+bool refusal_tagged(int sock);
+
+/** refusal_send() - tag it, then -1 into @sock, if it takes it. In the opening it is never right,
+ * neither as version nor as ID nor, without a descriptor, as memory: the client gives up. */
 void refusal_send(int sock);
 
 /** refusal_send_and_close() - at our end, where nobody can be waited for. */

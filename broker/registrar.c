@@ -12,7 +12,9 @@
 #include <signal.h>
 #include <string.h>
 
+#include "ledger.h"
 #include "log.h"
+#include "recover.h"
 #include "sandbox_calls.h"
 #include "sys.h"
 
@@ -39,11 +41,6 @@ static void tell_all(struct registrar *r, const struct message *m)
 		worker_tell(&r->workers[w], m);
 }
 
-static struct seat *seat_of(struct registrar *r, uint32_t id)
-{
-	return &r->seats[id - r->first_id];
-}
-
 static void refuse(struct registrar *r, int sock, const struct client *c, const char *reason)
 {
 	refusals_add(&r->refusals, sock, c->device);
@@ -51,8 +48,16 @@ static void refuse(struct registrar *r, int sock, const struct client *c, const 
 		LOG_NUMBER("uid", c->uid), LOG_TEXT("exe", c->exe));
 }
 
+/* Not let in, for another reason than a full house. */
+static void count_refused(struct registrar *r)
+{
+	membership_refused(&r->membership);
+	ledger_refused(r->state);
+}
+
 static void take_newcomer(struct registrar *r, int sock)
 {
+	struct ledger_newcomer newcomer;
 	struct intent intent;
 	struct message adopt;
 	struct client c;
@@ -65,27 +70,48 @@ static void take_newcomer(struct registrar *r, int sock)
 	intent = membership_connected(
 		&r->membership, c.device && c.pid > 0 ? (uint32_t)c.pid : MEMBERSHIP_ANYWHERE);
 	if (intent.kind == INTENT_REFUSE) {
+		ledger_refused(r->state);
 		refuse(r, sock, &c, "full");
 		return;
 	}
 	err = bells_prepare(r->bells, intent.id);
 	if (err) {
 		(void)membership_gone(&r->membership, intent.id);
-		membership_refused(&r->membership);
+		count_refused(r);
 		refuse(r, sock, &c, strerror(-err));
 		return;
 	}
-	seat_of(r, intent.id)->client = c;
-	seat_of(r, intent.id)->said = mailbox_said(r->mailbox, intent.id);
+	newcomer = (struct ledger_newcomer){
+		.client = &c,
+		.sock = sock,
+		.cookie = sweep_socket_cookie(sock),
+		.said = mailbox_said(r->mailbox, intent.id),
+		.worker = intent.worker,
+		.leaves = worker_tells_leaves(r->workers->shared, c.device),
+	};
+	ledger_take(r->state, intent.id, &newcomer);
 	mailbox_joining(r->mailbox, intent.id, c.device);
 	adopt = (struct message){
 		.kind = MESSAGE_ADOPT,
 		.device = c.device,
 		.id = intent.id,
 		.sock = sock,
-		.pid = c.pid,
 	};
 	worker_tell(&r->workers[intent.worker], &adopt);
+}
+
+/* Those whom a broker before us had accepted come before who waits to be. */
+static void take_found(struct registrar *r)
+{
+	while (r->found_count && room_for_an_event(r)) {
+		const struct sweep_found *found = r->found++;
+
+		r->found_count--;
+		if (found->refused)
+			refusals_add(&r->refusals, found->sock, true);
+		else
+			take_newcomer(r, found->sock);
+	}
 }
 
 static void on_pause_over(struct op *op, int res, uint32_t flags)
@@ -133,29 +159,30 @@ static void on_connecting(struct op *op, int res, uint32_t flags)
 
 static void log_join(struct registrar *r, const struct intent *join)
 {
-	const struct client *c = &seat_of(r, join->id)->client;
+	struct client c;
 
-	log_event(join, LOG_NUMBER("id", join->id), LOG_NUMBER("pid", (uint32_t)c->pid),
-		LOG_NUMBER("uid", c->uid), LOG_TEXT("kind", c->device ? "device" : "plain"),
-		LOG_NUMBER("worker", join->worker), LOG_TEXT("exe", c->exe));
+	ledger_client(r->state, join->id, &c);
+	log_event(join, LOG_NUMBER("id", join->id), LOG_NUMBER("pid", (uint32_t)c.pid),
+		LOG_NUMBER("uid", c.uid), LOG_TEXT("kind", c.device ? "device" : "plain"),
+		LOG_NUMBER("worker", join->worker), LOG_TEXT("exe", c.exe));
 }
 
 static void log_gone(struct registrar *r, const struct message *m)
 {
-	const struct client *c = &seat_of(r, m->id)->client;
+	uint32_t pid = (uint32_t)r->state->members[m->id].pid;
 
 	switch ((enum gone_reason)m->reason) {
 	case GONE_CLOSED:
-		log_event(leave, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+		log_event(leave, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", pid),
 			LOG_TEXT("reason", "closed"));
 		return;
 	case GONE_SPOKE:
 	case GONE_STALLED:
-		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", pid),
 			LOG_TEXT("reason", m->reason == GONE_SPOKE ? "spoke" : "stalled"));
 		return;
 	case GONE_ERROR:
-		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", (uint32_t)c->pid),
+		log_event(drop, LOG_NUMBER("id", m->id), LOG_NUMBER("pid", pid),
 			LOG_TEXT("reason", "error"), LOG_TEXT("error", strerror(m->error)));
 	}
 }
@@ -171,6 +198,7 @@ static void finish_report(struct registrar *r)
 	r->report->joins = m->joins;
 	r->report->leaves = m->leaves;
 	r->report->refused = m->refused;
+	r->report->state_bytes = r->state->head->bytes - state_groups_bytes(&r->state->head->wish);
 	log_ask(report_print, r->report);
 }
 
@@ -178,31 +206,39 @@ static void take_message(struct registrar *r, const struct message *m)
 {
 	struct message change = {.id = m->id};
 	struct intent intent;
+	struct client c;
 
 	switch ((enum message_kind)m->kind) {
 	case MESSAGE_OPENED:
 		intent = membership_opened(&r->membership, m->id);
+		ledger_join(r->state, m->id);
 		log_join(r, &intent);
 		mailbox_present(r->mailbox, m->id);
 		r->changed = true;
 		change.kind = MESSAGE_JOINED;
-		change.said = seat_of(r, m->id)->said;
+		change.said = r->state->members[m->id].said;
 		tell_all(r, &change);
 		return;
 	case MESSAGE_REFUSED:
-		(void)membership_gone(&r->membership, m->id);
+		refusal_tag(m->sock);
+		ledger_closing(r->state, m->id);
+		ledger_client(r->state, m->id, &c);
+		refuse(r, m->sock, &c, "descriptors");
+		count_refused(r);
 		mailbox_absent(r->mailbox, m->id);
-		membership_refused(&r->membership);
-		refuse(r, m->sock, &seat_of(r, m->id)->client, "descriptors");
+		ledger_free(r->state, m->id);
+		(void)membership_gone(&r->membership, m->id);
 		return;
 	case MESSAGE_GONE:
 		log_gone(r, m);
-		intent = membership_gone(&r->membership, m->id);
+		change.said = mailbox_said(r->mailbox, m->id);
+		ledger_leave(r->state, m->id, change.said);
 		mailbox_absent(r->mailbox, m->id);
+		ledger_free(r->state, m->id);
+		intent = membership_gone(&r->membership, m->id);
 		if (intent.kind == INTENT_LEAVE) {
 			r->changed = true;
 			change.kind = MESSAGE_LEFT;
-			change.said = mailbox_said(r->mailbox, m->id);
 			tell_all(r, &change);
 		}
 		return;
@@ -435,6 +471,7 @@ static int turn(struct registrar *r)
 		start_report(r);
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
+	take_found(r);
 	accept_some(r);
 	if (r->mend_due) {
 		r->mend_due = false;
@@ -451,7 +488,7 @@ static int turn(struct registrar *r)
 		atomic_store(&r->starves, true);
 		asleep = !room_for_an_event(r);
 	} else {
-		asleep = !r->accepting && !messages_wait(r) && !r->watch_left &&
+		asleep = !r->accepting && !r->found_count && !messages_wait(r) && !r->watch_left &&
 			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
@@ -459,26 +496,57 @@ static int turn(struct registrar *r)
 	return err;
 }
 
-int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
-	uint16_t workers_count, struct bells *bells, struct mailbox *mailbox, struct report *report)
+static uint64_t said(void *mailbox, uint32_t id)
 {
+	return mailbox_said(mailbox, id);
+}
+
+static void present(void *mailbox, uint32_t id)
+{
+	mailbox_present(mailbox, id);
+}
+
+static void absent(void *mailbox, uint32_t id)
+{
+	mailbox_absent(mailbox, id);
+}
+
+/* What a broker before us left; nothing, where there was none. */
+static int restore(struct registrar *r)
+{
+	const struct recover_mailbox mailbox = {said, present, absent, r->mailbox};
+	struct recover_found found;
+
+	recover_finish(r->state, &mailbox, &found);
+	r->changed = found.left || found.present;
+	return membership_restore(&r->membership, r->state);
+}
+
+int registrar_init(struct registrar *r, struct state *state, struct bells *bells,
+	struct mailbox *mailbox, struct report *report)
+{
+	const struct state_wish *fabric = &state->head->wish;
 	int err;
 
 	*r = (struct registrar){
+		.state = state,
 		.bells = bells,
 		.mailbox = mailbox,
 		.report = report,
-		.workers_count = workers_count,
-		.first_id = first_id,
+		.workers_count = fabric->workers,
+		.first_id = fabric->first_id,
 	};
-	err = membership_init(&r->membership, first_id, peers_max, workers_count);
+	err = membership_init(&r->membership, fabric->first_id, fabric->peers, fabric->workers);
 	if (err)
 		return err;
-	r->seats = sys_calloc(peers_max, sizeof(*r->seats));
+	r->seats = sys_calloc(fabric->peers, sizeof(*r->seats));
 	if (!r->seats) {
 		err = -ENOMEM;
 		goto undo_membership;
 	}
+	err = restore(r);
+	if (err)
+		goto undo_seats;
 	err = wakeup_init(&r->wakeup);
 	if (err)
 		goto undo_seats;
@@ -512,11 +580,19 @@ void registrar_destroy(struct registrar *r)
 	membership_destroy(&r->membership);
 }
 
+void registrar_find(struct registrar *r, const struct sweep_found *found, unsigned count)
+{
+	r->found = found;
+	r->found_count = count;
+}
+
 /* Who waits to be accepted would be closed silently with the socket. */
 static void turn_away_the_rest(struct registrar *r)
 {
 	int sock;
 
+	for (; r->found_count; r->found_count--)
+		refusal_send_and_close((r->found++)->sock);
 	(void)shutdown(r->listen_fd, SHUT_RDWR);
 	while ((sock = accept4(r->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
 		refusal_send_and_close(sock);

@@ -24,19 +24,20 @@
 #include "op.h"
 #include "refusal.h"
 #include "report.h"
+#include "state.h"
+#include "sweep.h"
 #include "worker.h"
 
 /* What belongs to an ID. */
 struct seat {
-	struct client client; /* its owner, for the log */
-	bool watch_again;     /* something changed while `watch` was in the kernel */
-	struct op watch;      /* the ring that tells it of joins and leaves; outlives its owner */
-	uint64_t said;        /* so far was its lane to the server written when it came */
+	bool watch_again; /* something changed while `watch` was in the kernel */
+	struct op watch;  /* the ring that tells it of joins and leaves; outlives its owner */
 	struct registrar *registrar;
 };
 
 struct registrar {
 	struct io_uring ring;
+	struct state *state;
 	struct membership membership;
 	struct bells *bells;
 	struct mailbox *mailbox;
@@ -61,15 +62,27 @@ struct registrar {
 	bool lost_told;                  /* that the mailbox is lost */
 	bool mend_due;                   /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
-	bool accepting; /* somebody may be waiting to be accepted */
+	bool accepting;                  /* somebody may be waiting to be accepted */
+	const struct sweep_found *found; /* accepted by a broker before us, and not yet let in */
+	unsigned found_count;
 	bool stop;
 };
 
-/** registrar_init() - before the workers: they need its wakeup. Returns 0 or -errno. */
-int registrar_init(struct registrar *r, uint32_t first_id, uint32_t peers_max,
-	uint16_t workers_count, struct bells *bells, struct mailbox *mailbox,
-	struct report *report);
+/**
+ * registrar_init() - before the workers: they need its wakeup. Takes up what stands in @state:
+ * whatever a broker before us had begun is carried out, but for what registrar_find() is told of.
+ * Returns 0 or -errno.
+ */
+int registrar_init(struct registrar *r, struct state *state, struct bells *bells,
+	struct mailbox *mailbox, struct report *report);
 void registrar_destroy(struct registrar *r);
+
+/**
+ * registrar_find() - before registrar_run(): take on those whom a broker before us had accepted.
+ * Who was being refused is refused; the others are let in before who waits. @found stays the
+ * caller's memory until registrar_run() has returned.
+ */
+void registrar_find(struct registrar *r, const struct sweep_found *found, unsigned count);
 
 /**
  * registrar_run() - serve until SIGTERM or SIGINT. Returns 0, or -errno of what ended

@@ -103,6 +103,7 @@ void report_print(void *report)
 		LOG_NUMBER("refused", r->refused), LOG_NUMBER("notices", notices),
 		LOG_NUMBER("held_back", held_back), LOG_NUMBER("log_dropped", log_dropped()),
 		LOG_NUMBER("allocated_bytes", heap.allocated),
+		LOG_NUMBER("state_bytes", r->state_bytes),
 		LOG_NUMBER("resident_bytes", heap.resident), LOG_NUMBER("arenas", heap.arenas));
 	for (uint32_t id = 0; id < r->ids_max; id++)
 		if (r->peers[id].filled)

@@ -60,6 +60,7 @@ struct report {
 	/* by the registrar */
 	uint32_t present, opening;
 	uint64_t joins, leaves, refused;
+	uint64_t state_bytes; /* of the state memory */
 	/* by the workers, each its own */
 	uint16_t workers;
 	uint64_t *notices;         /* by worker: sent since start */

@@ -14,12 +14,17 @@
 #include "heap.h"
 #include "sys.h"
 
+static uint32_t cap_of(uint32_t ids_max)
+{
+	return ids_max + ids_max / 2 + 1;
+}
+
 int roster_init(struct roster *r, uint32_t ids_max)
 {
-	/* Twice the IDs: a compaction leaves at most ids_max changes, so at
-	 * least as many appends pass before the next. The cost of one append is
+	/* Half as many again as IDs: a compaction leaves at most ids_max changes, so at
+	 * least half as many appends pass before the next. The cost of one append is
 	 * constant on average. */
-	uint32_t cap = 2 * ids_max;
+	uint32_t cap = cap_of(ids_max);
 
 	assert(ids_max > 0 && ids_max <= UINT32_MAX / 2);
 	*r = (struct roster){.ids_max = ids_max, .cap = cap};
@@ -47,7 +52,7 @@ void roster_destroy(struct roster *r)
 
 uint64_t roster_bytes(uint32_t ids_max)
 {
-	return heap_given(2 * (uint64_t)ids_max * sizeof(struct roster_change)) +
+	return heap_given((uint64_t)cap_of(ids_max) * sizeof(struct roster_change)) +
 	       heap_given(ids_max * sizeof(uint32_t)) + heap_given(ids_max * sizeof(uint64_t));
 }
 
@@ -66,15 +71,20 @@ static void compact(struct roster *r)
 
 void roster_append(struct roster *r, uint32_t id, bool present)
 {
-	assert(id < r->ids_max);
+	roster_restore(r, id, r->end + 1, present);
+}
+
+void roster_restore(struct roster *r, uint32_t id, uint64_t seq, bool present)
+{
+	assert(id < r->ids_max && seq > r->end);
 	if (r->at[id] != ROSTER_NOBODY)
 		r->changes[r->at[id]].id = ROSTER_NOBODY;
 	if (r->count == r->cap)
 		compact(r);
 	assert(r->count < r->cap);
 	r->at[id] = r->count;
-	r->changes[r->count++] =
-		(struct roster_change){.seq = ++r->end, .id = id, .present = present};
+	r->changes[r->count++] = (struct roster_change){.seq = seq, .id = id, .present = present};
+	r->end = seq;
 }
 
 const struct roster_change *roster_after(const struct roster *r, uint64_t seq)

@@ -52,6 +52,9 @@ uint64_t roster_bytes(uint32_t ids_max);
 /** roster_append() - ID @id (< ids_max) has joined or left. Never fails. */
 void roster_append(struct roster *r, uint32_t id, bool present);
 
+/** roster_restore() - the same, of a log that was kept elsewhere: ascending, seq after seq. */
+void roster_restore(struct roster *r, uint32_t id, uint64_t seq, bool present);
+
 /**
  * roster_neighbours() - is who has ID @a told of who has ID @b, and the other way round? The
  * zones of both are those of their last owners that this thread has heard of.

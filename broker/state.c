@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - the state memory: its layout, and the two primitives that change it.
+ * state.c - the state memory: its layout, views, and the slot through which they change.
  *
  * Makes no system call. What a store means for membership is in ledger.c, what is made of a
  * state found in recover.c.
@@ -17,11 +17,8 @@
 #include "famez/wire.h"
 
 static_assert(sizeof(struct view) == 40, "part of the state: a change is a new STATE_VERSION");
-static_assert(sizeof(struct state_view) == 2 * STATE_LINE, "");
-static_assert(sizeof(struct state_member) == 2 * STATE_LINE, "");
 static_assert(sizeof(struct state_heard) == 120, "no padding in what is summed");
 static_assert(sizeof(struct state_wish) == 48, "no padding in what is summed");
-static_assert(sizeof(struct state_view_side) == 56, "no padding in what is summed");
 static_assert(sizeof(unsigned long) == sizeof(uint64_t), "held bits are words of 64");
 
 /* ---- layout ----------------------------------------------------------------------------- */
@@ -50,10 +47,15 @@ uint32_t state_group_words(const struct state_wish *wish)
 	return wish->shards ? ((ids + wish->shards - 1) / wish->shards + 63) / 64 : 0;
 }
 
+uint64_t state_groups_bytes(const struct state_wish *wish)
+{
+	return (uint64_t)wish->shards * FAMEZ_GROUPS_MAX * state_group_words(wish) *
+	       sizeof(uint64_t);
+}
+
 static void lay_out(struct state_head *h, const struct state_wish *wish)
 {
 	uint64_t ids = wish->ids_max, end = sizeof(*h);
-	uint64_t groups;
 
 	*h = (struct state_head){
 		.magic = STATE_MAGIC,
@@ -70,7 +72,6 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 		.group_words = state_group_words(wish),
 		.wish = *wish,
 	};
-	groups = (uint64_t)wish->shards * FAMEZ_GROUPS_MAX * h->group_words;
 	h->off_live = place(&end, 1, sizeof(struct state_live));
 	h->off_words = place(&end, 1, STATE_WORDS_BYTES);
 	h->off_bells = place(&end, ids * wish->vectors, sizeof(int));
@@ -82,7 +83,7 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 	h->off_workers = place(&end, wish->workers, sizeof(struct state_worker));
 	end = whole(end, PAGE);
 	h->off_held = place(&end, ids * VIEW_HELD_WORDS(ids), sizeof(unsigned long));
-	h->off_groups = place(&end, groups, sizeof(uint64_t));
+	h->off_groups = place(&end, 1, state_groups_bytes(wish));
 	h->off_rules = place(&end, 1, sizeof(struct rules_memory));
 	h->bytes = whole(end, PAGE);
 }
@@ -154,6 +155,11 @@ void state_memory_init(struct state *s, void *zeroed, const struct state_wish *w
 void state_memory_open(struct state *s, void *memory)
 {
 	point_into(s, memory);
+	state_count_on(s);
+}
+
+void state_count_on(struct state *s)
+{
 	for (uint32_t id = 0; id < s->head->wish.ids_max; id++) {
 		const struct state_member *m = &s->members[id];
 		uint64_t seq = atomic_load_explicit(&m->change, memory_order_relaxed) >> 1;
@@ -203,42 +209,32 @@ uint32_t state_sum(uint32_t sum, const void *bytes, uint64_t count)
 
 /* ---- views ------------------------------------------------------------------------------ */
 
-static uint32_t view_sum(uint32_t id, const struct state_view_side *side)
+static uint32_t view_sum(uint32_t id, const struct state_view *v)
 {
-	uint32_t sum = state_sum(id, &side->seq, sizeof(side->seq));
-
-	sum = state_sum(sum, &side->leave_unread, sizeof(side->leave_unread));
-	return state_sum(sum, &side->view, offsetof(struct view, step) + 1);
+	return state_sum(id ^ (v->leave_unread ? UINT32_MAX : 0), &v->view,
+		offsetof(struct view, step) + sizeof(v->view.step));
 }
 
 void state_view_put(struct state *s, uint32_t id, const struct view *view, bool leave_unread)
 {
 	struct state_view *v = &s->views[id];
-	uint32_t sel = atomic_load_explicit(&v->sel, memory_order_relaxed) & 1;
-	struct state_view_side *to = &v->side[!sel];
 
-	to->seq = v->side[sel].seq + 1;
+	v->view = *view;
 	state_point();
-	to->leave_unread = leave_unread;
+	v->leave_unread = leave_unread;
 	state_point();
-	to->view = *view;
-	state_point();
-	to->check = view_sum(id, to);
-	state_point();
-	atomic_store_explicit(&v->sel, !sel, memory_order_release);
+	v->check = view_sum(id, v);
 	state_point();
 }
 
 bool state_view_get(const struct state *s, uint32_t id, struct view *view, bool *leave_unread)
 {
 	const struct state_view *v = &s->views[id];
-	uint32_t sel = atomic_load_explicit(&v->sel, memory_order_acquire);
-	const struct state_view_side *side = &v->side[sel & 1];
 
-	if (sel > 1 || side->check != view_sum(id, side) || side->view.step > VIEW_LIVE)
+	if (v->check != view_sum(id, v) || v->view.step > VIEW_LIVE)
 		return false;
-	*view = side->view;
-	*leave_unread = side->leave_unread;
+	*view = v->view;
+	*leave_unread = v->leave_unread;
 	return true;
 }
 

@@ -8,14 +8,10 @@
  * the keeper holds, and are changed in an order in which each store leaves something that
  * recover.h can make sense of. docs/state.md has the layout.
  *
- * Two primitives carry all of it:
- *
- *   two sides   A record of several words is written to the side that does not count, then
- *               one store makes it count: a death anywhere leaves the old or the new.
- *   the slot    What a worker is about to send to one peer, with what each notice changes,
- *               is written down first; sendmmsg(2) itself then writes `msg_len` behind each
- *               notice, here. So what was sent is known, and the changes are made afterwards,
- *               by the worker or by its successor, as often as need be.
+ * Where more than one store is needed, it goes through a slot of the worker: what it is about to
+ * send to one peer, with what each notice changes, is written down first; sendmmsg(2) itself then
+ * writes `msg_len` behind each notice, here. So what was sent is known, and the changes are made
+ * afterwards, by the worker or by its successor, as often as need be.
  *
  * Each record has one writer: the registrar or the worker that serves the ID. A file that
  * stores here calls state_point() behind every store.
@@ -115,10 +111,10 @@ struct state_live {
 
 /* An ID's owner, by ID. The registrar writes; `sock` also the worker that serves it. */
 struct state_member {
-	_Alignas(STATE_LINE) _Atomic uint32_t taken; /* 1: all of this counts. Stored last */
-	_Atomic int32_t sock;                        /* -1: let go of */
-	_Atomic uint64_t zones;                      /* bit a zone; stays when its owner leaves */
-	uint64_t cookie;                             /* SO_COOKIE of the socket */
+	_Atomic uint32_t taken; /* 1: all of this counts. Stored last */
+	_Atomic int32_t sock;   /* -1: let go of */
+	_Atomic uint64_t zones; /* bit a zone; stays when its owner leaves */
+	uint64_t cookie;        /* SO_COOKIE of the socket */
 	int32_t pid;
 	uint32_t uid;
 	uint8_t device, leaves; /* leaves: is told of them */
@@ -133,13 +129,9 @@ struct state_member {
 
 /* What it was told, by ID. The worker writes that serves it. */
 struct state_view {
-	_Alignas(STATE_LINE) _Atomic uint32_t sel; /* the side that counts */
-	struct state_view_side {
-		uint64_t seq;
-		uint32_t check;
-		uint32_t leave_unread; /* the last notice was a leave, perhaps not yet read */
-		struct view view;
-	} side[2];
+	struct view view;
+	uint32_t check;        /* of the rest */
+	uint32_t leave_unread; /* the last notice was a leave, perhaps not yet read */
 };
 
 /* How things stand with a peer of the server's inbox; state_mail.h. */
@@ -226,6 +218,9 @@ struct state {
 /** state_bytes() - what the memory takes, a multiple of 4096. */
 uint64_t state_bytes(const struct state_wish *wish);
 
+/** state_groups_bytes() - those of them that say who is in which group. */
+uint64_t state_groups_bytes(const struct state_wish *wish);
+
 /** state_group_words() - words that one group takes of one worker's bits. */
 uint32_t state_group_words(const struct state_wish *wish);
 
@@ -241,6 +236,9 @@ void state_memory_init(struct state *state, void *zeroed, const struct state_wis
  * found in the members.
  */
 void state_memory_open(struct state *state, void *memory);
+
+/** state_count_on() - by each broker: `seq` and `freed` as its predecessors left them. */
+void state_count_on(struct state *state);
 
 /** state_memory_check() - can this program read it? NULL, or what is wrong. @bytes: its size. */
 const char *state_memory_check(const struct state_head *head, uint64_t bytes);
@@ -273,7 +271,8 @@ void state_point_reached(void);
 
 /* ---- views ------------------------------------------------------------------------------ */
 
-/** state_view_put() - two sides: @id's view is this now. Its worker; the registrar while free. */
+/** state_view_put() - @id's view is this now. Not whole at once: while the ID is free, or a slot
+ * brings it about that it is done again. */
 void state_view_put(struct state *state, uint32_t id, const struct view *view, bool leave_unread);
 
 /** state_view_get() - false: something scribbled over it, and nothing is known. */

@@ -17,10 +17,6 @@
 #include "refusal.h"
 #include "sys.h"
 
-/* SO_PRIORITY of a client that is refused: nothing on the way of a UNIX socket looks at it, and
- * any process may set so much (socket(7)). */
-#define REFUSED_PRIORITY 6
-
 /* Which numbers the state names. */
 struct named {
 	unsigned char *is;
@@ -47,11 +43,6 @@ uint64_t sweep_socket_cookie(int sock)
 	socklen_t bytes = sizeof(cookie);
 
 	return getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
-}
-
-void sweep_mark_refused(int sock)
-{
-	(void)setsockopt(sock, SOL_SOCKET, SO_PRIORITY, &(int){REFUSED_PRIORITY}, sizeof(int));
 }
 
 /* A peer that was accepted at our socket has that one's name. */
@@ -133,7 +124,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 		else
 			found[count++] = (struct sweep_found){
 				.sock = sock,
-				.refused = option_is(sock, SO_PRIORITY, REFUSED_PRIORITY),
+				.refused = refusal_tagged(sock),
 			};
 	}
 	free(n.is);

@@ -22,10 +22,6 @@ struct sweep_found {
 	bool refused;
 };
 
-/** sweep_mark_refused() - so that a successor refuses the client of @sock, too, which is told so
- * from here on. */
-void sweep_mark_refused(int sock);
-
 /**
  * sweep() - go through all descriptors below @end. @found is filled with at most @max clients,
  * in no order (none of them has been told anything); more are refused. Returns their number.

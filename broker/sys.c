@@ -99,9 +99,4 @@ int sys_fault(enum sys_call call)
 	return f->first && nth >= f->first && nth <= f->last ? f->error : 0;
 }
 
-int sys_fault_errno(enum sys_call call)
-{
-	return faults[call].error;
-}
-
 #endif

@@ -77,8 +77,6 @@ enum sys_call {
 #ifdef FAMEZ_FAULTS
 /* Returns the errno with which this call is to fail, or 0. */
 int sys_fault(enum sys_call call);
-/* The errno that the plan names for this call. */
-int sys_fault_errno(enum sys_call call);
 #else
 static inline int sys_fault(enum sys_call call)
 {
@@ -263,40 +261,13 @@ static inline int sys_uring_init(
 	return err ? -err : io_uring_queue_init_params(entries, ring, params);
 }
 
-/* How many were sent, of which the kernel has written each one's msg_len; or -errno: none was.
- * `sendmsg` in a plan counts every message, and each may be the last one of a process. */
+/* How many of @count were sent, or -errno of the first. */
 static inline int sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
 #ifdef FAMEZ_FAULTS
-	for (unsigned i = 0; i < count; i++) {
-		int sent = SYS_RESULT(sendmsg, sendmmsg(fd, &messages[i], 1, flags));
-
-		if (sent < 0)
-			return i ? (int)i : sent;
-	}
-	return (int)count;
-#else
-	int sent = sendmmsg(fd, messages, count, flags);
-
-	return sent < 0 ? -errno : sent;
+	count = 1; /* a plan counts messages */
 #endif
-}
-
-static inline void sys_prep_sendmsg(
-	struct io_uring_sqe *sqe, int fd, const struct msghdr *message, unsigned flags)
-{
-	/* A fault must send nothing, or what is sent again would be doubled. */
-	io_uring_prep_sendmsg(sqe, sys_fault(SYS_sendmsg) ? -1 : fd, message, flags);
-}
-
-/* What a send that sys_prep_sendmsg() prepared has come to. */
-static inline int sys_sendmsg_result(int res)
-{
-#ifdef FAMEZ_FAULTS
-	return res == -EBADF ? -sys_fault_errno(SYS_sendmsg) : res;
-#else
-	return res;
-#endif
+	return SYS_RESULT(sendmsg, sendmmsg(fd, messages, count, flags));
 }
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * view.c - what one client has been told so far, and what it is told next.
  *
- * The plot is in view.h. One function, advance(), decides; looking ahead and
+ * The plot is in view.h. One function, view_next(), decides; looking ahead and
  * committing are the same walk, without and with the held bits written. That is
  * sound because every ID stands in the roster once: no walk meets an ID again
  * whose bit it should have changed.
@@ -45,27 +45,15 @@ uint32_t view_room_wanted(const struct view *v, const struct view_client *c)
 	return v->step < VIEW_OWN ? 2u * c->vectors : c->vectors;
 }
 
-static enum view_says tell_vector(
-	struct view *v, const struct view_client *c, struct notice *n, bool commit)
+static enum view_says tell_vector(struct view *v, const struct view_client *c, struct notice *n)
 {
 	*n = (struct notice){.kind = NOTICE_VECTOR, .id = v->telling, .vector = v->vector};
-	if (commit && v->vector == 0)
-		set_held(c, v->telling, true);
 	if (++v->vector == c->vectors) {
 		if (v->step == VIEW_OWN)
 			v->step = VIEW_LIVE;
 		v->telling = ROSTER_NOBODY;
 		v->vector = 0;
 	}
-	return VIEW_NOTICE;
-}
-
-static enum view_says tell_leave(
-	uint32_t id, const struct view_client *c, struct notice *n, bool commit)
-{
-	*n = (struct notice){.kind = NOTICE_LEAVE, .id = id};
-	if (commit)
-		set_held(c, id, false);
 	return VIEW_NOTICE;
 }
 
@@ -114,8 +102,8 @@ static const struct roster_change *next_change(
 	return NULL;
 }
 
-static enum view_says advance(struct view *v, const struct view_client *c, const struct roster *r,
-	struct notice *n, bool commit)
+enum view_says view_next(
+	struct view *v, const struct view_client *c, const struct roster *r, struct notice *n)
 {
 	const struct roster_change *change;
 
@@ -139,7 +127,7 @@ static enum view_says advance(struct view *v, const struct view_client *c, const
 	}
 
 	if (v->telling != ROSTER_NOBODY)
-		return tell_vector(v, c, n, commit);
+		return tell_vector(v, c, n);
 
 	change = next_change(v, c, r);
 	if (!change && v->step == VIEW_BACKLOG) {
@@ -147,7 +135,7 @@ static enum view_says advance(struct view *v, const struct view_client *c, const
 		assert(!c->guarded || v->room >= c->vectors);
 		v->step = VIEW_OWN;
 		begin(v, c, c->id);
-		return tell_vector(v, c, n, commit);
+		return tell_vector(v, c, n);
 	}
 	if (!change)
 		return VIEW_NOTHING;
@@ -158,19 +146,14 @@ static enum view_says advance(struct view *v, const struct view_client *c, const
 			v->taken_back = change->id;
 		else
 			v->told = change->seq;
-		return tell_leave(change->id, c, n, commit);
+		*n = (struct notice){.kind = NOTICE_LEAVE, .id = change->id};
+		return VIEW_NOTICE;
 	}
 	if (c->guarded && v->room < view_room_wanted(v, c))
 		return VIEW_WANTS_ROOM;
 	v->told = change->seq;
 	begin(v, c, change->id);
-	return tell_vector(v, c, n, commit);
-}
-
-enum view_says view_next(
-	struct view *v, const struct view_client *c, const struct roster *r, struct notice *n)
-{
-	return advance(v, c, r, n, false);
+	return tell_vector(v, c, n);
 }
 
 void view_commit(
@@ -179,10 +162,22 @@ void view_commit(
 	struct notice n;
 
 	while (count--) {
-		enum view_says says = advance(v, c, r, &n, true);
+		enum view_says says = view_next(v, c, r, &n);
+		uint32_t id;
+		int effect = view_effect(&n, &id);
 
 		assert(says == VIEW_NOTICE);
+		if (effect)
+			set_held(c, id, effect > 0);
 	}
+}
+
+int view_effect(const struct notice *n, uint32_t *id)
+{
+	*id = n->id;
+	if (n->kind == NOTICE_VECTOR && n->vector == 0)
+		return 1;
+	return n->kind == NOTICE_LEAVE ? -1 : 0;
 }
 
 void view_grant(struct view *v, uint32_t descriptors)

@@ -114,6 +114,10 @@ enum view_says view_next(
 void view_commit(
 	struct view *v, const struct view_client *c, const struct roster *r, unsigned count);
 
+/** view_effect() - what a notice that was sent changes: the bit of @id is set (1), cleared (-1)
+ * or stays as it was (0). */
+int view_effect(const struct notice *n, uint32_t *id);
+
 /**
  * view_grant() - @descriptors more may be sent to a guarded client. Its own vectors must
  * be granted before the first view_next(): they come last, and without being asked for.

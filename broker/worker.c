@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "heap.h"
+#include "ledger.h"
 #include "log.h"
 #include "own_bell.h"
 #include "peer.h"
@@ -70,6 +71,11 @@ void worker_say(struct worker *w, const struct message *m)
 
 	assert(done);
 	wakeup_ring(w->shared->registrar);
+}
+
+bool worker_tells_leaves(const struct worker_shared *shared, bool device)
+{
+	return shared->leaves_always || (!shared->leaves_never && !device);
 }
 
 void worker_tell(struct worker *w, const struct message *m)
@@ -184,7 +190,6 @@ static void take_messages(struct worker *w)
 	unsigned cost = 0;
 	struct message m;
 
-	assert(w->chains == 0);
 	/* A flood of newcomers, each device a look into /proc, holds up nobody's notices. */
 	while (cost < MESSAGES_COST && message_queue_take(&w->inbox, &m)) {
 		any = true;
@@ -257,17 +262,6 @@ static bool nothing_ready(const struct worker *w)
 	return TAILQ_EMPTY(&w->places[PLACE_OPENING]) && TAILQ_EMPTY(&w->places[PLACE_READY]);
 }
 
-/* Sends settle within the turn; whatever the kernel does late is waited for here,
- * before the roster may change. */
-static int settle_chains(struct worker *w)
-{
-	int err = 0;
-
-	while (w->chains && !err)
-		err = ring_turn(&w->ring, 1);
-	return err;
-}
-
 /* Who speaks to us and polls for the answer is answered without a system call, unless somebody
  * else wants something; the kernel has its say after MAIL_ONLY_NS. */
 static bool take_mail(struct worker *w)
@@ -292,28 +286,46 @@ static int turn(struct worker *w)
 	busy = take_mail(w);
 	tell_all(w);
 	arm_woken(w);
-	if (!busy && nothing_ready(w) && !w->chains) {
+	if (!busy && nothing_ready(w)) {
 		wakeup_sleep(&w->wakeup);
 		asleep = message_queue_empty(&w->inbox) && !atomic_load(&w->any_thread.stop) &&
 			 mail_sleep(w);
 	}
-	err = ring_turn(&w->ring, asleep || w->chains ? 1 : 0);
+	err = ring_turn(&w->ring, asleep ? 1 : 0);
 	wakeup_awake(&w->wakeup);
 	mail_awake(w);
-	return err ? err : settle_chains(w);
+	return err;
 }
 
 uint64_t worker_completions(uint32_t ids_max, uint16_t vectors, uint16_t shards)
 {
-	return 2 * (uint64_t)ids_max + vectors + 2 * (uint64_t)WORKER_SENDS + 3 +
+	return 2 * (uint64_t)ids_max + vectors + (uint64_t)WORKER_SENDS + 3 +
 	       mail_operations(ids_max, shards);
 }
 
 unsigned worker_submissions(uint32_t ids_max, uint16_t shards)
 {
-	/* Twice the sends: a turn's other submissions find a place, too. And the doorbells of a
-	 * message to everybody leave at once. */
-	return 2 * WORKER_SENDS + mail_rings(ids_max, shards);
+	/* Receives of those who come in a turn, polls, cancels: what does not fit enters the
+	 * kernel by itself. And the doorbells of a message to everybody leave at once. */
+	return WORKER_SENDS + mail_rings(ids_max, shards);
+}
+
+/* The log, and our peers, as a broker before us left them; where there was none, the server
+ * alone is in the log. */
+static void restore(struct worker *w)
+{
+	const struct worker_shared *shared = w->shared;
+	const struct recover_plan *plan = shared->plan;
+
+	for (uint32_t i = 0; i < plan->changes; i++) {
+		const struct roster_change *change = &plan->order[i];
+
+		roster_restore(&w->roster, change->id, change->seq, change->present);
+	}
+	for (uint32_t id = 0; id < shared->ids_max; id++)
+		if (ledger_taken(shared->state, id) &&
+			shared->state->members[id].worker % shared->workers == w->nth)
+			peer_resume(w, id);
 }
 
 static int prepare(struct worker *w)
@@ -335,12 +347,9 @@ static int prepare(struct worker *w)
 	for (unsigned place = 0; place < PLACES; place++)
 		TAILQ_INIT(&w->places[place]);
 	LIST_INIT(&w->accounts);
-	w->sends = sys_calloc(WORKER_SENDS, sizeof(*w->sends));
-	if (!w->sends)
-		return -ENOMEM;
 	err = roster_init(&w->roster, shared->ids_max);
 	if (err)
-		goto undo_sends;
+		return err;
 	err = ring_init(&w->ring, worker_submissions(shared->ids_max, shards),
 		completions < UINT32_MAX ? (unsigned)completions : UINT32_MAX);
 	if (err)
@@ -348,17 +357,14 @@ static int prepare(struct worker *w)
 	err = mail_open(w);
 	if (err)
 		goto undo_ring;
-	if (shared->server_id != ROSTER_NOBODY)
-		roster_append(&w->roster, shared->server_id, true);
 	own_bells_arm(w);
+	restore(w);
 	return 0;
 
 undo_ring:
 	ring_destroy(&w->ring);
 undo_roster:
 	roster_destroy(&w->roster);
-undo_sends:
-	free(w->sends);
 	return err;
 }
 
@@ -401,7 +407,6 @@ static void *run(void *argument)
 	for_each_peer(w, close_one);
 	mail_close(w);
 	roster_destroy(&w->roster);
-	free(w->sends);
 	return NULL;
 }
 
@@ -418,8 +423,7 @@ static unsigned outbox_places(uint32_t ids_max)
 
 uint64_t worker_base_bytes(void)
 {
-	return heap_given(WORKER_SENDS * sizeof(struct send)) +
-	       heap_given(MESSAGE_TO_WORKER * sizeof(struct message));
+	return heap_given(MESSAGE_TO_WORKER * sizeof(struct message));
 }
 
 uint64_t worker_table_bytes(uint32_t ids_max)

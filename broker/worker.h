@@ -7,14 +7,14 @@
  * indexed by ID belong, entry by entry, to the worker that serves the ID now, and are
  * handed over by message.
  *
- * One turn:   take messages ──▶ fill the ring with sends that are due ──▶ enter the
- *             kernel once ──▶ hand every completion to its op.
+ * One turn:   take messages ──▶ send what is due ──▶ enter the kernel once ──▶ hand every
+ *             completion to its op.
  *
  * Messages to the server itself are taken in the same turn (mail.h), so many at most that
- * they hold up nobody's notices. Sends never wait in the kernel (MSG_DONTWAIT), so all chains of a
- * turn have settled when it ends; between turns a peer has at most two operations there (`receive`,
- * and `writable` while its socket is full). Messages are taken only then: a chain was built from
- * the roster as it is, and is committed against the same.
+ * they hold up nobody's notices. What is due to a peer goes by one sendmmsg(2) out of the
+ * worker's slot in the state memory (state.h), not through the ring: only so does a broker that
+ * takes our place know what was sent. It never waits (MSG_DONTWAIT). A peer has at most two
+ * operations in the kernel (`receive`, and `writable` while its socket is full).
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -32,17 +32,19 @@
 #include "mailbox.h"
 #include "message.h"
 #include "op.h"
+#include "recover.h"
 #include "report.h"
 #include "roster.h"
+#include "state.h"
 #include "view.h"
 
-/* Notices that leave with one io_uring_enter(2), of all peers together: some 150 us of
- * work, the longest that a newcomer waits behind others. */
+/* Notices of one turn, of all peers together: some 150 us of work, the longest that a
+ * newcomer waits behind others. */
 #define WORKER_SENDS 256u
 /* ... of which newcomers' openings take at most so many while others wait. */
 #define WORKER_OPENING_SENDS 192u
-/* Notices to one peer in one chain. */
-#define WORKER_CHAIN 64u
+/* Notices to one peer that leave together. */
+#define WORKER_CHAIN STATE_TELL_MAX
 
 struct worker;
 
@@ -53,7 +55,7 @@ enum peer_state {
 };
 
 enum peer_place {
-	PLACE_NOWHERE, /* a chain is under way, or it is free or closing */
+	PLACE_NOWHERE, /* it is free or closing, or its record is damaged */
 	PLACE_OPENING, /* ready, its opening not yet sent */
 	PLACE_READY,   /* ready: something may be due */
 	PLACE_IDLE,    /* knows everything */
@@ -76,11 +78,8 @@ struct peer {
 	bool device;
 	bool announced;    /* the registrar knows that its opening is queued */
 	bool leave_unread; /* the last notice was a leave; the next waits until it is read */
-	bool chained;      /* a chain is under way */
-	bool last_due;     /* the chain under way brings it up to date */
 	bool told_held_back;
-	uint16_t chain; /* where the chain under way begins in the worker's sends */
-	int sock;       /* ours while served */
+	int sock; /* ours while served */
 	int error;
 	pid_t pid;
 	struct worker *worker;
@@ -106,19 +105,6 @@ struct account {
 	LIST_ENTRY(account) link; /* in its worker's */
 };
 
-/* One notice on its way; lives until its chain has settled. */
-struct send {
-	struct op op;
-	struct peer *peer;
-	int64_t word; /* little-endian */
-	struct iovec io;
-	struct msghdr header;
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-};
-
 /* One of the server's own doorbells. */
 struct own_bell {
 	struct op op;
@@ -129,6 +115,8 @@ struct own_bell {
 
 /* What all workers have in common; does not change while they run. */
 struct worker_shared {
+	struct state *state;
+	const struct recover_plan *plan; /* while they start */
 	const struct bells *bells;
 	const struct mailbox *mailbox;
 	struct mail_shared *mail;
@@ -141,7 +129,6 @@ struct worker_shared {
 	bool leaves_always, leaves_never;
 	uint64_t stall_ns;          /* 0: never */
 	struct peer *peers;         /* by ID */
-	unsigned long *held;        /* by ID: VIEW_HELD_WORDS(ids_max) words each */
 	struct account *accounts;   /* by the ID of one of their peers */
 	struct own_bell *own_bells; /* by vector, NULL if silent */
 	struct report *report;
@@ -158,9 +145,7 @@ struct worker {
 	struct io_uring ring; /* made, used and destroyed by this thread */
 	struct roster roster;
 	struct peer_list places[PLACES];
-	struct send *sends; /* WORKER_SENDS */
-	unsigned sends_used;
-	unsigned chains;               /* under way */
+	unsigned sends_used;           /* this turn */
 	LIST_HEAD(, account) accounts; /* of the processes of our devices */
 	struct mail mail;
 	struct op retry, stall, woken;
@@ -180,7 +165,7 @@ struct worker {
 
 /**
  * worker_completions() - operations of one worker that may complete before it looks: two a
- * peer, each once; the server's vectors; the sends of a turn, and as many cancels; a
+ * peer, each once; the server's vectors; a turn's cancels; a
  * wake-up and two timeouts; and what its share of the mail has there, where @shards workers
  * have one (0: there is none). (A poll for every message read, peer.c, may go beyond: what does
  * not fit the kernel keeps; io_uring_setup(2), IORING_FEAT_NODROP.)
@@ -206,6 +191,9 @@ void worker_stop(struct worker *w);
 
 /** worker_finish() - when all have stopped, since they wake each other: what is left of it. */
 void worker_finish(struct worker *w);
+
+/** worker_tells_leaves() - is a newcomer to be told of leaves? */
+bool worker_tells_leaves(const struct worker_shared *shared, bool device);
 
 /** worker_tell() - registrar only; the room must have been seen before. */
 void worker_tell(struct worker *w, const struct message *m);

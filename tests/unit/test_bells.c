@@ -15,9 +15,12 @@
 static int set_up(void **state)
 {
 	static struct bells b;
+	static int fds[IDS * VECTORS];
 
 	*state = &b;
-	return bells_init(&b, IDS, VECTORS);
+	memset(fds, -1, sizeof(fds));
+	bells_init(&b, fds, IDS, VECTORS);
+	return 0;
 }
 
 static int tear_down(void **state)
@@ -132,15 +135,30 @@ static void want_of_descriptors_is_said_and_can_be_mended(void **state)
 
 static void at_the_end_every_descriptor_is_closed(void **state)
 {
+	int fds[4] = {-1, -1, -1, -1};
 	struct bells b;
 	int fd;
 
 	(void)state;
-	assert_int_equal(bells_init(&b, 2, 2), 0);
+	bells_init(&b, fds, 2, 2);
 	assert_int_equal(bells_prepare(&b, 1), 0);
 	fd = bell(&b, 1, 1);
 	bells_destroy(&b);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static void a_later_broker_has_the_ones_that_were_made(void **state)
+{
+	struct bells *b = *state, later;
+	int fd;
+
+	assert_int_equal(bells_prepare(b, 1), 0);
+	fd = bell(b, 1, 2);
+	bells_init(&later, b->fds, IDS, VECTORS);
+	assert_int_equal(bell(&later, 1, 2), fd);
+	assert_int_equal(bells_prepare(&later, 1), 0);
+	assert_int_equal(bell(&later, 1, 2), fd);
+	assert_int_equal(bell(&later, 0, 0), -1);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -155,6 +173,7 @@ int main(int argc, char **argv)
 		T(taking_from_a_bell_left_blocking_never_blocks),
 		T(rings_coalesce_into_a_count),
 		T(want_of_descriptors_is_said_and_can_be_mended),
+		T(a_later_broker_has_the_ones_that_were_made),
 		cmocka_unit_test(at_the_end_every_descriptor_is_closed),
 	};
 

@@ -74,7 +74,7 @@ static struct rig *rig_of(
 	m->g.features = FAMEZ_FEATURE_VECTOR_IS_SENDER;
 	m->generation = SERVER_GEN;
 	state_memory_init(&r->state, state_memory(), &wish);
-	assert_int_equal(bells_init(&r->bells, IDS, IDS), 0);
+	bells_init(&r->bells, r->state.bells, IDS, IDS);
 	assert_int_equal(mail_shared_init(&r->mail, m, who, &r->state, r->workers), 0);
 	r->shared = (struct worker_shared){
 		.bells = &r->bells,

@@ -119,7 +119,7 @@ static void a_client_that_was_just_accepted_is_found(void **unused)
 	set_up();
 	for (unsigned i = 0; i < UNIT_COUNT(socks); i++)
 		socks[i] = connect_one(&clients[i]);
-	sweep_mark_refused(socks[1]);
+	refusal_tag(socks[1]);
 	assert_int_equal(sweep(&state, END, found, MAX), 2);
 	for (unsigned i = 0; i < UNIT_COUNT(socks); i++) {
 		assert_int_equal(found[i].sock, socks[i]);
