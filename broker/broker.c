@@ -394,8 +394,8 @@ static int serve(struct broker *b)
 			LOG_NUMBER("births", s->state.live->births),
 			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
 	tell_serving(s);
-	err = registrar_run(
-		&b->registrar, b->workers, &s->listener, b->signal_fd, s->options.device_names);
+	err = registrar_run(&b->registrar, b->workers, &s->listener, b->signal_fd,
+		s->options.device_names, s->kept ? s->pid : 0);
 	if (err) {
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
 		fail_in_use(b, err);

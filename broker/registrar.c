@@ -315,8 +315,13 @@ static void take_signals(struct registrar *r)
 {
 	struct signalfd_siginfo info;
 
+	/* Where there is a keeper, it alone says when we end: what is sent to a whole group of
+	 * processes (^C) is sent to it, too, and what was meant for us alone would strand
+	 * everybody. */
 	while (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
-		take_signal(r, info.ssi_signo);
+		if (!r->keeper || info.ssi_pid == (uint32_t)r->keeper ||
+			(info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT))
+			take_signal(r, info.ssi_signo);
 }
 
 /* ---- who wants to be told of joins and leaves, by a ring --------------------------------- */
@@ -599,10 +604,11 @@ static void turn_away_the_rest(struct registrar *r)
 }
 
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
-	int signal_fd, const char *device_names)
+	int signal_fd, const char *device_names, pid_t keeper)
 {
 	int err = 0;
 
+	r->keeper = keeper;
 	r->workers = workers;
 	r->listen_fd = listener->fd;
 	r->signal_fd = signal_fd;
@@ -613,8 +619,9 @@ int registrar_run(struct registrar *r, struct worker *workers, const struct list
 		if (!err)
 			err = -atomic_load(&r->worker_error);
 	}
-	/* A socket of systemd's goes on: who waits there is for our successor. */
-	if (listener->lock >= 0)
+	/* A socket of systemd's goes on: who waits there is for our successor. And so is everybody
+	 * where the keeper starts one. */
+	if (listener->lock >= 0 && !(err && r->keeper))
 		turn_away_the_rest(r);
 	return err;
 }

@@ -47,6 +47,7 @@ struct registrar {
 	const char *device_names;
 	int listen_fd;
 	int signal_fd;
+	pid_t keeper; /* 0: none */
 	uint32_t first_id;
 	struct seat *seats; /* by ID - first_id */
 	struct wakeup wakeup;
@@ -85,10 +86,10 @@ void registrar_destroy(struct registrar *r);
 void registrar_find(struct registrar *r, const struct sweep_found *found, unsigned count);
 
 /**
- * registrar_run() - serve until SIGTERM or SIGINT. Returns 0, or -errno of what ended
- * it. The workers go on until worker_stop().
+ * registrar_run() - serve until SIGTERM or SIGINT, from @keeper if there is one. Returns 0, or
+ * -errno of what ended it. The workers go on until worker_stop().
  */
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
-	int signal_fd, const char *device_names);
+	int signal_fd, const char *device_names, pid_t keeper);
 
 #endif

@@ -401,6 +401,9 @@ static void *run(void *argument)
 			LOG_TEXT("error", strerror(-err)));
 		atomic_store(w->shared->error, -err);
 		wakeup_force(w->shared->registrar);
+		/* Our sockets may be a successor's: whether they are, others know. */
+		while (!atomic_load(&w->any_thread.stop))
+			(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
 	/* The kernel lets go of everything first, then it may be closed and freed. */
 	ring_destroy(&w->ring);

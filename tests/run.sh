@@ -115,6 +115,7 @@ keeper() {
 	many_tests "$1 keeper doubt" "build/$1/tests/keeper/send_doubt"
 	many_tests "$1 keeper points" python3 tests/keeper/points.py --server "$bin/famez-server-faults"
 	many_tests "$1 keeper torture" python3 tests/keeper/torture.py --server "$bin/famez-server"
+	many_tests "$1 keeper life" python3 tests/keeper/life.py --server "$bin/famez-server"
 	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
 }
 
