@@ -117,6 +117,7 @@ keeper() {
 	many_tests "$1 keeper torture" python3 tests/keeper/torture.py --server "$bin/famez-server"
 	many_tests "$1 keeper life" python3 tests/keeper/life.py --server "$bin/famez-server"
 	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
+	many_tests "$1 keeper control" python3 tests/keeper/control.py --server "$bin/famez-server"
 }
 
 formats() {
@@ -217,6 +218,8 @@ step_release() {
 	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
 	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
 	task 'release install' 'build release' many_tests 'release install' tests/install/run.sh build/release
+	later 'build deb' '' build deb
+	task 'deb' 'build deb' many_tests 'deb' tests/install/packages.sh build/deb
 	soak release 64_peers takes_nothing
 }
 
