@@ -238,7 +238,7 @@ device_stays() {
 	cp "$root/usr/bin/famez-client" "$root/usr/local/bin/qemu-famez" || return 1
 	mkfifo "$root/orders" || return 1
 	exec {orders}<>"$root/orders"
-	inside qemu-famez -S /run/famez/net.sock <"$root/orders" >"$place/device.log" 2>&1 &
+	inside /usr/local/bin/qemu-famez -S /run/famez/net.sock <"$root/orders" >"$place/device.log" 2>&1 &
 	echo memory >&"$orders"
 	until_true grep -q ' bytes (' "$place/device.log" && device_is_known
 }
