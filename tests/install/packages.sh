@@ -269,6 +269,7 @@ removal_is_refused_for_a_device() {
 removal_leaves_nothing() {
 	echo quit >&"$orders"
 	until_true inside famez-server --stop -S /run/famez/net.sock && [[ $(main_pid net) == 0 ]] || return 1
+	rm "$root/etc/famez/small.conf" # an administrator's own stays
 	inside apt-get -q purge -y "${names[@]}" || return 1
 	! inside find / -xdev -name '*famez*' -not -path '/proc/*' -not -path '/packages/*' \
 		-not -path '/usr/local/*' -not -path '/var/log/*' -not -path '/var/cache/*' | grep .
