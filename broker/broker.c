@@ -242,6 +242,8 @@ static int fabric_open(struct broker *b)
 	struct server *s = b->server;
 	const struct options *o = &s->options;
 	const struct budget *budget = &s->budget;
+	const struct door_wish door = {
+		.admit = &o->admit, .rules = &s->rules, .device_names = o->device_names};
 	int err;
 
 	/* Where nobody was here before us, this has nothing to do. */
@@ -262,7 +264,7 @@ static int fabric_open(struct broker *b)
 		(void)no_memory(b);
 		goto undo_bells;
 	}
-	err = registrar_init(&b->registrar, &s->state, &b->bells, &b->mailbox, &b->report);
+	err = registrar_init(&b->registrar, &s->state, &b->bells, &b->mailbox, &b->report, &door);
 	if (err) {
 		(void)why_fail(
 			&s->why, err, "registrar does not start: %s" URING_HINT, strerror(-err));
@@ -394,8 +396,8 @@ static int serve(struct broker *b)
 			LOG_NUMBER("births", s->state.live->births),
 			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
 	tell_serving(s);
-	err = registrar_run(&b->registrar, b->workers, &s->listener, b->signal_fd,
-		s->options.device_names, s->kept ? s->pid : 0);
+	err = registrar_run(
+		&b->registrar, b->workers, &s->listener, b->signal_fd, s->kept ? s->pid : 0);
 	if (err) {
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
 		fail_in_use(b, err);

@@ -17,6 +17,7 @@
 #include "listener.h"
 #include "memory.h"
 #include "options.h"
+#include "rules.h"
 #include "state.h"
 #include "sweep.h"
 #include "why.h"
@@ -38,6 +39,7 @@ struct server {
 	bool kept;      /* by a keeper: the broker is another one */
 	struct memory memory;
 	struct state state;
+	struct rules rules; /* in force; they lie in the state */
 	struct listener listener;
 	int32_t inherited[STATE_INHERITED_MAX]; /* open before us */
 	bool log_stuck; /* the logger hangs: nothing that it looks at is freed; end by _exit(2) */

@@ -44,11 +44,12 @@ void client_identify(int sock, const char *device_names, struct client *c)
 	const char *base;
 	int n = -EACCES;
 
-	*c = (struct client){.uid = (uid_t)-1, .device = true, .exe = "?"};
+	*c = (struct client){.uid = (uid_t)-1, .gid = (gid_t)-1, .device = true, .exe = "?"};
 	if (sys_getsockopt(sock, SO_PEERCRED, &cred, &bytes) < 0)
 		return;
 	c->pid = cred.pid;
 	c->uid = cred.uid;
+	c->gid = cred.gid;
 	if (cred.pid > 0)
 		n = look_at(LOOK_EXE, cred.pid, path, sizeof(path) - 1);
 	/* Cut short, its name could be anything. */
@@ -62,6 +63,15 @@ void client_identify(int sock, const char *device_names, struct client *c)
 	base = base ? base + 1 : path;
 	c->device = client_is_device(base, device_names);
 	(void)snprintf(c->exe, sizeof(c->exe), "%.*s", CLIENT_EXE_BYTES - 1, base);
+}
+
+uint32_t client_groups(int sock, gid_t *groups, uint32_t most)
+{
+	socklen_t bytes = (socklen_t)(most * sizeof(*groups));
+
+	if (sys_getsockopt(sock, SO_PEERGROUPS, groups, &bytes) < 0)
+		return 0;
+	return (uint32_t)(bytes / sizeof(*groups));
 }
 
 bool client_parse_limits(const char *text, uint32_t *soft)

@@ -21,6 +21,7 @@
 struct client {
 	pid_t pid; /* 0: unknown (another PID namespace) */
 	uid_t uid;
+	gid_t gid;                  /* (gid_t)-1: not known */
 	bool device;                /* a QEMU, or not readable */
 	char exe[CLIENT_EXE_BYTES]; /* base name, cut short; "?" where not readable */
 };
@@ -30,6 +31,12 @@ struct client {
  * separated fnmatch(3) patterns. Always gives an answer.
  */
 void client_identify(int sock, const char *device_names, struct client *c);
+
+/**
+ * client_groups() - the supplementary groups of who connected @sock, as many as fit; 0 also where
+ * they can't be told.
+ */
+uint32_t client_groups(int sock, gid_t *groups, uint32_t most);
 
 /** client_is_device() - does base name @exe match one of @device_names? */
 bool client_is_device(const char *exe, const char *device_names);

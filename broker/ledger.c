@@ -128,7 +128,7 @@ void ledger_client(const struct state *s, uint32_t id, struct client *c)
 {
 	const struct state_member *m = &s->members[id];
 
-	*c = (struct client){.pid = m->pid, .uid = m->uid, .device = m->device};
+	*c = (struct client){.pid = m->pid, .uid = m->uid, .gid = (gid_t)-1, .device = m->device};
 	memcpy(c->exe, m->exe, sizeof(c->exe));
 	c->exe[sizeof(c->exe) - 1] = '\0';
 }

@@ -45,6 +45,8 @@ enum log_level {
 	X(died, "died", WARNING, false)                                                            \
 	X(resumed, "resumed", NOTICE, false)                                                       \
 	X(upgrade, "upgrade", NOTICE, false)                                                       \
+	X(rules, "rules", NOTICE, false)                                                           \
+	X(rules_wrong, "rules-wrong", WARNING, false)                                              \
 	X(stop, "stop", NOTICE, false)                                                             \
 	X(connect, "connect", INFO, true)                                                          \
 	X(join, "join", INFO, true)                                                                \

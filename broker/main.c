@@ -221,6 +221,11 @@ static int socket_open(struct server *s)
 
 	if (o->socket_owner && options_parse_owner(o->socket_owner, &wish.uid, &wish.gid))
 		return why_fail(&s->why, -EINVAL, "--socket-owner: %s is gone", o->socket_owner);
+	if (o->socket_group && options_parse_ids(o->socket_group, true, &wish.gid, 1) != 1)
+		return why_fail(&s->why, -EINVAL, "--socket-group: %s is gone", o->socket_group);
+	/* To be let in a group needs to write. */
+	if (o->socket_group && wish.mode < 0)
+		wish.mode = 0660;
 	return listener_open(&s->listener, &wish, &s->why);
 }
 
@@ -320,6 +325,36 @@ static int check_state(struct server *s)
 	return HANDOVER_CHECK_FINE;
 }
 
+/* The operator's files; @memory is where what they say will lie. */
+static void rules_place(struct server *s, struct rules_memory *memory)
+{
+	s->rules = (struct rules){
+		.zone_file = s->options.zone_file,
+		.bind_file = s->options.bind_file,
+		.first_id = s->budget.first_id,
+		.peers = s->budget.peers,
+		.memory = memory,
+	};
+}
+
+/* A mistake in them is a wrong option, and told before anything opens. */
+static int rules_check(struct server *s)
+{
+	struct rules_memory *memory;
+	int err;
+
+	if (!s->options.zone_file && !s->options.bind_file)
+		return 0;
+	memory = sys_calloc(1, sizeof(*memory));
+	if (!memory)
+		return why_fail(&s->why, -ENOMEM, "memory: not even enough to read %s",
+			s->options.zone_file ? s->options.zone_file : s->options.bind_file);
+	rules_place(s, memory);
+	err = rules_read(&s->rules, 0, &s->why);
+	free(memory);
+	return err;
+}
+
 static int take_over(struct server *s, const struct keeper *k)
 {
 	const struct options *o = &s->options;
@@ -350,6 +385,7 @@ static int take_over(struct server *s, const struct keeper *k)
 		.device = live->socket_device,
 		.inode = live->socket_inode,
 	};
+	rules_place(s, s->state.rules);
 	return log_make(s, live->log_fd);
 }
 
@@ -423,6 +459,10 @@ static int make(struct server *s)
 	err = state_make(s);
 	if (err)
 		goto undo_socket;
+	rules_place(s, s->state.rules);
+	err = rules_read(&s->rules, 0, &s->why);
+	if (err)
+		goto undo_state;
 	err = pidfile_write(s);
 	if (err)
 		goto undo_state;
@@ -475,6 +515,8 @@ static int start(struct server *s, struct keeper *k)
 		return serve(s, k);
 	if (budget_fit(&s->budget, &s->options, (uint16_t)workers, &s->why))
 		return fail(s, EXIT_LIMITS);
+	if (rules_check(s))
+		return fail(s, EXIT_USAGE);
 	if (s->options.check) {
 		budget_print(&s->budget, &s->options);
 		return EXIT_SUCCESS;

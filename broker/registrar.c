@@ -27,6 +27,9 @@ SANDBOX_BROKER(CALL(accept4), CALL(close), CALL(read),
 /* After accept(2) failed for want of something, how long until the next try. */
 #define ACCEPT_PAUSE_NS 20000000
 
+/* How often those who wait for an ID are looked at, at least. */
+#define WAIT_LOOK_NS 10000000
+
 static bool room_for_an_event(const struct registrar *r)
 {
 	for (uint16_t w = 0; w < r->workers_count; w++)
@@ -55,49 +58,88 @@ static void count_refused(struct registrar *r)
 	ledger_refused(r->state);
 }
 
-static void take_newcomer(struct registrar *r, int sock)
+static void turn_away(struct registrar *r, const struct door_guest *guest)
 {
+	count_refused(r);
+	refuse(r, guest->sock, &guest->client, guest->reason);
+}
+
+static void let_in(struct registrar *r, struct door_guest *guest)
+{
+	const struct intent *intent = &guest->seat.intent;
+	const struct client *c = &guest->client;
 	struct ledger_newcomer newcomer;
-	struct intent intent;
 	struct message adopt;
-	struct client c;
 	int err;
 
-	/* A byte out of band is one that a client should not have sent, like any. */
-	(void)setsockopt(sock, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
-	client_identify(sock, r->device_names, &c);
-	/* The devices of one process share its descriptors, so they share a worker. */
-	intent = membership_connected(
-		&r->membership, c.device && c.pid > 0 ? (uint32_t)c.pid : MEMBERSHIP_ANYWHERE);
-	if (intent.kind == INTENT_REFUSE) {
-		ledger_refused(r->state);
-		refuse(r, sock, &c, "full");
-		return;
-	}
-	err = bells_prepare(r->bells, intent.id);
+	err = bells_prepare(r->bells, intent->id);
 	if (err) {
-		(void)membership_gone(&r->membership, intent.id);
-		count_refused(r);
-		refuse(r, sock, &c, strerror(-err));
+		(void)membership_gone(&r->membership, intent->id);
+		door_left(&r->door, c->uid);
+		guest->reason = strerror(-err);
+		turn_away(r, guest);
 		return;
 	}
 	newcomer = (struct ledger_newcomer){
-		.client = &c,
-		.sock = sock,
-		.cookie = sweep_socket_cookie(sock),
-		.said = mailbox_said(r->mailbox, intent.id),
-		.worker = intent.worker,
-		.leaves = worker_tells_leaves(r->workers->shared, c.device),
+		.client = c,
+		.sock = guest->sock,
+		.cookie = sweep_socket_cookie(guest->sock),
+		.zones = guest->seat.zones,
+		.said = mailbox_said(r->mailbox, intent->id),
+		.worker = intent->worker,
+		.leaves = worker_tells_leaves(r->workers->shared, c->device),
 	};
-	ledger_take(r->state, intent.id, &newcomer);
-	mailbox_joining(r->mailbox, intent.id, c.device);
+	ledger_take(r->state, intent->id, &newcomer);
+	mailbox_joining(r->mailbox, intent->id, c->device);
 	adopt = (struct message){
 		.kind = MESSAGE_ADOPT,
-		.device = c.device,
-		.id = intent.id,
-		.sock = sock,
+		.device = c->device,
+		.id = intent->id,
+		.sock = guest->sock,
 	};
-	worker_tell(&r->workers[intent.worker], &adopt);
+	worker_tell(&r->workers[intent->worker], &adopt);
+}
+
+/* Have all workers heard all that we said? */
+static bool workers_are_quiet(const struct registrar *r)
+{
+	for (uint16_t w = 0; w < r->workers_count; w++)
+		if (!message_queue_empty(&r->workers[w].inbox))
+			return false;
+	return true;
+}
+
+static void carry_out(struct registrar *r, enum door_says says, struct door_guest *guest)
+{
+	if (says == DOOR_SEATED)
+		let_in(r, guest);
+	else if (says == DOOR_REFUSED)
+		turn_away(r, guest);
+}
+
+static void take_newcomer(struct registrar *r, int sock)
+{
+	struct door_guest guest = {.sock = sock};
+	enum door_says says;
+
+	/* A byte out of band is one that a client should not have sent, like any. */
+	(void)setsockopt(sock, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
+	says = door_knock(&r->door, &guest, workers_are_quiet(r), worker_now_ns());
+	carry_out(r, says, &guest);
+}
+
+/* Those who wait have come before who comes now. */
+static void look_who_waits(struct registrar *r)
+{
+	while (r->door.waiting_count && room_for_an_event(r)) {
+		struct door_guest guest;
+		enum door_says says =
+			door_look(&r->door, &guest, workers_are_quiet(r), worker_now_ns());
+
+		if (says == DOOR_NOBODY)
+			return;
+		carry_out(r, says, &guest);
+	}
 }
 
 /* Those whom a broker before us had accepted come before who waits to be. */
@@ -159,12 +201,15 @@ static void on_connecting(struct op *op, int res, uint32_t flags)
 
 static void log_join(struct registrar *r, const struct intent *join)
 {
+	char zones[128];
+	bool zoned = door_print_zones(&r->door, join->id, zones, sizeof(zones));
 	struct client c;
 
 	ledger_client(r->state, join->id, &c);
 	log_event(join, LOG_NUMBER("id", join->id), LOG_NUMBER("pid", (uint32_t)c.pid),
 		LOG_NUMBER("uid", c.uid), LOG_TEXT("kind", c.device ? "device" : "plain"),
-		LOG_NUMBER("worker", join->worker), LOG_TEXT("exe", c.exe));
+		LOG_NUMBER("worker", join->worker), LOG_TEXT("exe", c.exe),
+		LOG_TEXT(zoned ? "zones" : NULL, zones));
 }
 
 static void log_gone(struct registrar *r, const struct message *m)
@@ -198,6 +243,7 @@ static void finish_report(struct registrar *r)
 	r->report->joins = m->joins;
 	r->report->leaves = m->leaves;
 	r->report->refused = m->refused;
+	memcpy(r->report->refused_for, r->door.refused, sizeof(r->report->refused_for));
 	r->report->state_bytes = r->state->head->bytes - state_groups_bytes(&r->state->head->wish);
 	log_ask(report_print, r->report);
 }
@@ -225,12 +271,14 @@ static void take_message(struct registrar *r, const struct message *m)
 		ledger_client(r->state, m->id, &c);
 		refuse(r, m->sock, &c, "descriptors");
 		count_refused(r);
+		door_left(&r->door, c.uid);
 		mailbox_absent(r->mailbox, m->id);
 		ledger_free(r->state, m->id);
 		(void)membership_gone(&r->membership, m->id);
 		return;
 	case MESSAGE_GONE:
 		log_gone(r, m);
+		door_left(&r->door, r->state->members[m->id].uid);
 		change.said = mailbox_said(r->mailbox, m->id);
 		ledger_leave(r->state, m->id, change.said);
 		mailbox_absent(r->mailbox, m->id);
@@ -290,6 +338,27 @@ static void start_report(struct registrar *r)
 	tell_all(r, &report);
 }
 
+static void read_rules(struct registrar *r)
+{
+	const struct rules *rules = r->door.rules;
+	const struct zones *zones;
+	const struct binds *binds;
+	struct why why;
+
+	if (!rules->zone_file && !rules->bind_file)
+		return;
+	if (door_read_rules(&r->door, &why)) {
+		log_event(rules_wrong, LOG_TEXT("error", why.text),
+			LOG_TEXT("hint", "what was read before stays in force"));
+		return;
+	}
+	zones = rules_zones(rules);
+	binds = rules_binds(rules);
+	log_event(rules, LOG_NUMBER("zone_lines", zones ? zones->rules_count : 0),
+		LOG_NUMBER("bound", binds ? binds->count : 0));
+	r->widen_wanted = true;
+}
+
 static void take_signal(struct registrar *r, unsigned number)
 {
 	switch (number) {
@@ -301,6 +370,7 @@ static void take_signal(struct registrar *r, unsigned number)
 		return;
 	case SIGHUP:
 		log_reopen();
+		read_rules(r);
 		r->rewind_wanted = true;
 		return;
 	case SIGUSR1:
@@ -412,6 +482,14 @@ static void on_mend(struct op *op, int res, uint32_t flags)
 	container_of(op, struct registrar, mend)->mend_due = true;
 }
 
+static void on_waited(struct op *op, int res, uint32_t flags)
+{
+	/* The turn looks at them anyway. */
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
 static void on_event(struct op *op, int res, uint32_t flags)
 {
 	/* The turn looks everywhere anyway. */
@@ -446,6 +524,13 @@ static void arm(struct registrar *r)
 		io_uring_prep_timeout(sqe, &r->mend_time, 0, 0);
 		op_arm(&r->mend, sqe, on_mend);
 	}
+	/* What they wait for may come without a message to us. */
+	if (!r->wait.in_kernel && r->door.waiting_count) {
+		r->wait_time = (struct __kernel_timespec){.tv_nsec = WAIT_LOOK_NS};
+		sqe = ring_sqe(&r->ring);
+		io_uring_prep_timeout(sqe, &r->wait_time, 0, 0);
+		op_arm(&r->wait, sqe, on_waited);
+	}
 	if (!r->signalled.in_kernel) {
 		sqe = ring_sqe(&r->ring);
 		io_uring_prep_poll_add(sqe, r->signal_fd, POLLIN);
@@ -467,6 +552,10 @@ static int turn(struct registrar *r)
 	/* Who leaves makes room for who comes. */
 	starved = take_messages(r);
 	take_signals(r);
+	if (r->widen_wanted) {
+		r->widen_wanted = false;
+		r->rewind_wanted = door_widen(&r->door) || r->rewind_wanted;
+	}
 	if (r->rewind_wanted && room_for_an_event(r)) {
 		r->rewind_wanted = false;
 		tell_all(r, &rewind);
@@ -476,6 +565,7 @@ static int turn(struct registrar *r)
 		start_report(r);
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
+	look_who_waits(r);
 	take_found(r);
 	accept_some(r);
 	if (r->mend_due) {
@@ -528,7 +618,7 @@ static int restore(struct registrar *r)
 }
 
 int registrar_init(struct registrar *r, struct state *state, struct bells *bells,
-	struct mailbox *mailbox, struct report *report)
+	struct mailbox *mailbox, struct report *report, const struct door_wish *door)
 {
 	const struct state_wish *fabric = &state->head->wish;
 	int err;
@@ -552,12 +642,17 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 	err = restore(r);
 	if (err)
 		goto undo_seats;
-	err = wakeup_init(&r->wakeup);
+	err = door_init(&r->door, door, &r->membership, state);
 	if (err)
 		goto undo_seats;
+	/* The broker before us may have read the rules, and not come to that. */
+	r->widen_wanted = true;
+	err = wakeup_init(&r->wakeup);
+	if (err)
+		goto undo_door;
 	report->printed = &r->wakeup;
 	mailbox->lost_fd = r->wakeup.fd;
-	/* Six operations and the refusals' receives, each completing once. */
+	/* Seven operations and the refusals' receives, each completing once. */
 	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX);
 	if (err)
 		goto undo_wakeup;
@@ -568,6 +663,8 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 undo_wakeup:
 	mailbox->lost_fd = -1;
 	wakeup_destroy(&r->wakeup);
+undo_door:
+	door_destroy(&r->door);
 undo_seats:
 	free(r->seats);
 undo_membership:
@@ -581,6 +678,7 @@ void registrar_destroy(struct registrar *r)
 	refusals_destroy(&r->refusals);
 	r->mailbox->lost_fd = -1;
 	wakeup_destroy(&r->wakeup);
+	door_destroy(&r->door);
 	free(r->seats);
 	membership_destroy(&r->membership);
 }
@@ -604,7 +702,7 @@ static void turn_away_the_rest(struct registrar *r)
 }
 
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
-	int signal_fd, const char *device_names, pid_t keeper)
+	int signal_fd, pid_t keeper)
 {
 	int err = 0;
 
@@ -612,7 +710,6 @@ int registrar_run(struct registrar *r, struct worker *workers, const struct list
 	r->workers = workers;
 	r->listen_fd = listener->fd;
 	r->signal_fd = signal_fd;
-	r->device_names = device_names;
 	r->accepting = true;
 	while (!r->stop && !err) {
 		err = turn(r);

@@ -18,6 +18,7 @@
 
 #include "bells.h"
 #include "client.h"
+#include "door.h"
 #include "listener.h"
 #include "mailbox.h"
 #include "membership.h"
@@ -44,7 +45,7 @@ struct registrar {
 	struct report *report;
 	struct worker *workers;
 	uint16_t workers_count;
-	const char *device_names;
+	struct door door;
 	int listen_fd;
 	int signal_fd;
 	pid_t keeper; /* 0: none */
@@ -54,8 +55,8 @@ struct registrar {
 	_Atomic int worker_error; /* a worker could not go on: errno */
 	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
 	struct refusals refusals;
-	struct op connecting, signalled, woken, pause, settle, mend;
-	struct __kernel_timespec pause_time, settle_time, mend_time;
+	struct op connecting, signalled, woken, pause, settle, mend, wait;
+	struct __kernel_timespec pause_time, settle_time, mend_time, wait_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
 	uint32_t watch_next, watch_left; /* seats to look at for who is to be rung */
@@ -63,6 +64,7 @@ struct registrar {
 	bool lost_told;                  /* that the mailbox is lost */
 	bool mend_due;                   /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
+	bool widen_wanted;               /* zones are to be looked at of who is here */
 	bool accepting;                  /* somebody may be waiting to be accepted */
 	const struct sweep_found *found; /* accepted by a broker before us, and not yet let in */
 	unsigned found_count;
@@ -75,7 +77,7 @@ struct registrar {
  * Returns 0 or -errno.
  */
 int registrar_init(struct registrar *r, struct state *state, struct bells *bells,
-	struct mailbox *mailbox, struct report *report);
+	struct mailbox *mailbox, struct report *report, const struct door_wish *door);
 void registrar_destroy(struct registrar *r);
 
 /**
@@ -90,6 +92,6 @@ void registrar_find(struct registrar *r, const struct sweep_found *found, unsign
  * -errno of what ended it. The workers go on until worker_stop().
  */
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
-	int signal_fd, const char *device_names, pid_t keeper);
+	int signal_fd, pid_t keeper);
 
 #endif

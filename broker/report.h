@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "door.h"
 #include "queue.h"
 
 /* One peer. */
@@ -60,7 +61,8 @@ struct report {
 	/* by the registrar */
 	uint32_t present, opening;
 	uint64_t joins, leaves, refused;
-	uint64_t state_bytes; /* of the state memory */
+	uint64_t refused_for[DOOR_REASONS]; /* by this broker; for other reasons than these, too */
+	uint64_t state_bytes;               /* of the state memory */
 	/* by the workers, each its own */
 	uint16_t workers;
 	uint64_t *notices;         /* by worker: sent since start */

@@ -178,6 +178,33 @@ static void rewind_one(struct worker *w, struct peer *p)
 		worker_move(w, p, PLACE_READY);
 }
 
+static uint64_t zones_now(const struct worker *w, uint32_t id)
+{
+	return atomic_load_explicit(&w->shared->state->members[id].zones, memory_order_relaxed);
+}
+
+/* What zones do those have who are here? Returns whether others than we knew. */
+static bool look_at_zones(struct worker *w)
+{
+	bool changed = false;
+
+	for (uint32_t id = 0; id < w->shared->ids_max; id++) {
+		if (!ledger_taken(w->shared->state, id) || w->roster.zones[id] == zones_now(w, id))
+			continue;
+		w->roster.zones[id] = zones_now(w, id);
+		changed = true;
+	}
+	return changed;
+}
+
+/* Somebody may have become its neighbour. */
+static void walk_again(struct worker *w, struct peer *p)
+{
+	view_again(&p->view);
+	if (p->place == PLACE_IDLE)
+		worker_move(w, p, PLACE_READY);
+}
+
 static void report_one(struct worker *w, struct peer *p)
 {
 	peer_report(p, &w->shared->report->peers[p->client.id]);
@@ -196,10 +223,13 @@ static void take_messages(struct worker *w)
 		cost += m.kind == MESSAGE_ADOPT && m.device ? 16 : 1;
 		switch ((enum message_kind)m.kind) {
 		case MESSAGE_ADOPT:
+			w->roster.zones[m.id] = zones_now(w, m.id);
 			peer_adopt(w, &m);
 			break;
 		case MESSAGE_JOINED:
 		case MESSAGE_LEFT:
+			if (m.kind == MESSAGE_JOINED)
+				w->roster.zones[m.id] = zones_now(w, m.id);
 			roster_append(&w->roster, m.id, m.kind == MESSAGE_JOINED);
 			if (m.kind == MESSAGE_JOINED)
 				mail_joined(w, m.id, w->roster.end << 1 | 1, m.said);
@@ -209,6 +239,8 @@ static void take_messages(struct worker *w)
 			break;
 		case MESSAGE_REWIND:
 			for_each_peer(w, rewind_one);
+			if (look_at_zones(w))
+				for_each_peer(w, walk_again);
 			break;
 		case MESSAGE_REPORT:
 			for_each_peer(w, report_one);
@@ -316,6 +348,7 @@ static void restore(struct worker *w)
 {
 	const struct worker_shared *shared = w->shared;
 	const struct recover_plan *plan = shared->plan;
+	bool zoned = look_at_zones(w);
 
 	for (uint32_t i = 0; i < plan->changes; i++) {
 		const struct roster_change *change = &plan->order[i];
@@ -326,6 +359,9 @@ static void restore(struct worker *w)
 		if (ledger_taken(shared->state, id) &&
 			shared->state->members[id].worker % shared->workers == w->nth)
 			peer_resume(w, id);
+	/* Zones may have changed, and not everybody come to hear of it. */
+	if (zoned)
+		for_each_peer(w, walk_again);
 }
 
 static int prepare(struct worker *w)

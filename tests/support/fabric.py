@@ -831,12 +831,13 @@ class PeerProcess:
     """Peers in a process of their own, whose executable has another name and other limits.
 
     The process is this Python under another name (default `qemu-fake`, which the broker takes for
-    a device), a copy of the binary, since the broker looks at /proc/PID/exe. run() executes
+    a device), a copy of the binary, since the broker looks at /proc/PID/exe. `arguments` follow on
+    its command line. run() executes
     statements in it, ask() evaluates an expression; RawPeer and the rest of this module are known
     there, and `path` is the broker's socket.
     """
 
-    def __init__(self, broker, name="qemu-fake", nofile=None, **popen):
+    def __init__(self, broker, name="qemu-fake", nofile=None, arguments=(), **popen):
         self.dir = tempfile.mkdtemp(prefix="famez-test-")
         os.chmod(self.dir, 0o755)
         binary = os.path.join(self.dir, name)
@@ -855,7 +856,7 @@ class PeerProcess:
 
         with theirs:
             self.process = subprocess.Popen(
-                [binary, "-c", _SLAVE, str(theirs.fileno()), broker.path], env=env,
+                [binary, "-c", _SLAVE, str(theirs.fileno()), broker.path, *arguments], env=env,
                 pass_fds=[theirs.fileno()], preexec_fn=limit if nofile is not None else None,
                 **popen)
         self.pid = self.process.pid
