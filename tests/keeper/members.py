@@ -60,14 +60,13 @@ class Devices:
 
     def __init__(self):
         self.process = PeerProcess(SimpleNamespace(path=""))
-        self.process.run("d = {}")
+        self.process.run(_JOIN)
         self.count = 0
 
     def join(self, broker):
         """A Device that has read its opening; Refused as RawPeer."""
         self.count += 1
-        version = self.process.ask(_JOIN.format(path=broker.path, key=self.count,
-                                                vectors=broker.vectors))
+        version = self.process.ask(f"join({broker.path!r}, {self.count}, {broker.vectors})")
         if version:
             raise Refused(version)
         return Device(self, self.count)
@@ -80,19 +79,30 @@ class Devices:
         self.process.close()
 
 
-# Version, or 0 for one that is in.
-_JOIN = ("(lambda p: (d.__setitem__({key}, p), p.preamble(), p.open(), 0)[3])"
-         "(RawPeer({path!r}, {vectors}, device=True))")
+_JOIN = r"""
+d = {}
+
+def join(path, key, vectors):
+    p = RawPeer(path, vectors, device=True)
+    try:
+        d[key] = p.open()
+        return 0
+    except Refused as err:
+        p.close()
+        return err.args[0]
+"""
 
 
-def until_let_in(join):
+def until_let_in(broker, join=None):
     """Who leaves is gone from the fabric a moment later: until then a newcomer is refused, if the
     fabric is full."""
     while True:
         try:
-            return join()
+            return join(broker) if join else broker.join()
         except Refused as err:
             assert err.args[0] == -1, f"refused with version {err.args[0]}"
+            if not join:
+                broker.peers.pop().close()
 
 
 def known_to(peer):
