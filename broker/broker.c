@@ -40,6 +40,7 @@ struct broker {
 	struct registrar registrar;
 	struct worker_shared shared;
 	struct recover_plan plan;
+	struct store store;
 	struct worker *workers;
 	uint16_t workers_running;
 	int signal_fd;
@@ -236,6 +237,21 @@ static int shared_open(struct broker *b)
 	return 0;
 }
 
+/* Without it all goes well, as long as the keeper lives. */
+static void store_open(struct broker *b)
+{
+	int err;
+
+	if (!b->server->stored)
+		return;
+	err = store_start(&b->store, &b->server->state);
+	if (err)
+		log_event(failed, LOG_TEXT("what", "store descriptors with systemd"),
+			LOG_TEXT("error", strerror(-err)));
+	else
+		b->registrar.store = &b->store;
+}
+
 /* Everything but the socket. */
 static int fabric_open(struct broker *b)
 {
@@ -271,6 +287,7 @@ static int fabric_open(struct broker *b)
 		goto undo_report;
 	}
 	registrar_find(&b->registrar, b->found, b->found_count);
+	store_open(b);
 	err = tables_init(b);
 	if (!err)
 		err = workers_start(b);
@@ -280,6 +297,7 @@ static int fabric_open(struct broker *b)
 
 undo_tables:
 	fail_in_use(b, err);
+	store_stop(&b->store);
 	tables_destroy(b);
 	registrar_destroy(&b->registrar);
 undo_report:
@@ -294,6 +312,7 @@ undo_bells:
 static void fabric_close(struct broker *b)
 {
 	workers_finish(b);
+	store_stop(&b->store);
 	tables_destroy(b);
 	registrar_destroy(&b->registrar);
 	report_destroy(&b->report);

@@ -19,6 +19,7 @@
 #include "options.h"
 #include "rules.h"
 #include "state.h"
+#include "store.h"
 #include "sweep.h"
 #include "why.h"
 
@@ -37,10 +38,12 @@ struct server {
 	cpu_set_t cpus; /* that workers may use */
 	pid_t pid;      /* of the process that was started */
 	bool kept;      /* by a keeper: the broker is another one */
+	bool stored;    /* what is open outlives us: systemd has it, too (store.h) */
 	struct memory memory;
 	struct state state;
 	struct rules rules; /* in force; they lie in the state */
 	struct listener listener;
+	struct store_passed passed;
 	int32_t inherited[STATE_INHERITED_MAX]; /* open before us */
 	bool log_stuck; /* the logger hangs: nothing that it looks at is freed; end by _exit(2) */
 	int parent;     /* a pipe to the process that waits for us to be ready, or -1 */

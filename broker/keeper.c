@@ -163,6 +163,11 @@ static void on_death(struct keeping *s, int status)
 {
 	bool asked = s->stop && WIFEXITED(status);
 
+	if (s->stop && s->k->stored) {
+		s->broker = 0;
+		s->code = EXIT_SUCCESS;
+		return;
+	}
 	if (asked || (!in_use(s) && WIFEXITED(status))) {
 		s->broker = 0;
 		s->code = WEXITSTATUS(status);
@@ -308,8 +313,12 @@ static void on_ended(struct keeping *s)
 static void on_stop(struct keeping *s, int number)
 {
 	s->stop = number;
+	if (s->k->stored)
+		log_event(stored, LOG_TEXT("signal", number == SIGINT ? "SIGINT" : "SIGTERM"));
 	if (s->broker)
-		(void)kill(s->broker, number);
+		(void)kill(s->broker, s->k->stored ? SIGKILL : number);
+	else if (s->k->stored)
+		s->code = EXIT_SUCCESS;
 	else
 		s->due_ns = now_ns(); /* who waits to be accepted is turned away by a broker */
 }

@@ -10,7 +10,8 @@
  * A broker that dies by itself has a successor at once, and a little later each time if it keeps
  * dying. One that was asked to stop, or can't even begin, ends the keeper with its exit code.
  *
- *   SIGTERM, SIGINT   the broker ends well, and so does the keeper
+ *   SIGTERM, SIGINT   the broker ends well, and so does the keeper. Where systemd has all that
+ *                     is open (store.h), the broker is killed, so that nobody notices
  *   SIGHUP, SIGUSR1   are passed on
  *   SIGUSR2           upgrade: the program file as it is now is asked whether it can read the
  *                     state; then the broker is killed, and the keeper becomes that program by
@@ -37,6 +38,7 @@ struct keeper {
 	int (*child)(void *argument);  /* the broker: returns its exit code */
 	void (*ready)(void *argument); /* it serves, for the first time in this process */
 	void *argument;
+	bool stored;      /* systemd has all that is open, and may start us again with it */
 	const char *path; /* of the program on disk; NULL: can't be upgraded */
 	char **argv;
 	unsigned descriptors_end; /* no descriptor has this number or a higher one */

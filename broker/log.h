@@ -44,6 +44,7 @@ enum log_level {
 	X(mailbox_lost, "mailbox-lost", WARNING, false)                                            \
 	X(died, "died", WARNING, false)                                                            \
 	X(resumed, "resumed", NOTICE, false)                                                       \
+	X(stored, "stored", NOTICE, false)                                                         \
 	X(upgrade, "upgrade", NOTICE, false)                                                       \
 	X(rules, "rules", NOTICE, false)                                                           \
 	X(rules_wrong, "rules-wrong", WARNING, false)                                              \

@@ -355,6 +355,35 @@ static int rules_check(struct server *s)
 	return err;
 }
 
+/* What was open and is not stored, is not open; and we are another process than was. */
+static int come_back(struct server *s)
+{
+	struct state_live *live = s->state.live;
+	char pid[16];
+	int n, err;
+
+	live->log_fd = live->exe_fd = -1;
+	for (unsigned i = 0; i < STATE_INHERITED_MAX; i++)
+		live->inherited[i] = -1;
+	/* The same, or a new one of systemd's. */
+	if (s->passed.activated >= 0) {
+		(void)dup3(s->passed.activated, live->listen_fd, O_CLOEXEC);
+		(void)close(s->passed.activated);
+		(void)fcntl(live->listen_fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	}
+	if (live->lock_fd >= 0) {
+		n = snprintf(pid, sizeof(pid), "%d\n", s->pid);
+		if (ftruncate(live->lock_fd, 0) != 0 ||
+			pwrite(live->lock_fd, pid, (size_t)n, 0) != n)
+			return why_fail(&s->why, -EIO, "socket: cannot write the lock");
+	}
+	err = pidfile_write(s);
+	if (!err)
+		err = log_make(s, -1);
+	live->log_fd = log_descriptor();
+	return err;
+}
+
 static int take_over(struct server *s, const struct keeper *k)
 {
 	const struct options *o = &s->options;
@@ -386,7 +415,7 @@ static int take_over(struct server *s, const struct keeper *k)
 		.inode = live->socket_inode,
 	};
 	rules_place(s, s->state.rules);
-	return log_make(s, live->log_fd);
+	return s->passed.state_fd >= 0 ? come_back(s) : log_make(s, live->log_fd);
 }
 
 /* ---- the start ----------------------------------------------------------------------------- */
@@ -436,6 +465,7 @@ static int keep(struct server *s, struct keeper *k)
 	k->child = be_child;
 	k->ready = server_serves;
 	k->argument = s;
+	k->stored = s->stored;
 	k->descriptors_end = sweep_end(s->budget.descriptors);
 	/* A line more or less is not worth a broker's successor. */
 	log_hurry();
@@ -488,6 +518,9 @@ static int serve(struct server *s, struct keeper *k)
 		return fail(s, server_exit_code(err));
 	}
 	code = s->kept ? keep(s, k) : broker_main(s);
+	/* Names that lead to what is open stay, since that does. */
+	if (s->stored && !code)
+		return code;
 	if (s->options.pidfile)
 		(void)unlink(s->options.pidfile);
 	listener_close(&s->listener);
@@ -534,7 +567,7 @@ static int start(struct server *s, struct keeper *k)
 
 int main(int argc, char **argv)
 {
-	static struct server s = {.parent = -1};
+	static struct server s = {.parent = -1, .passed = {.state_fd = -1}};
 	static struct keeper k;
 	int code;
 
@@ -543,6 +576,8 @@ int main(int argc, char **argv)
 		k.path = k.handed.path;
 	} else {
 		open_standard();
+		store_take(&s.passed);
+		k.handed.state_fd = s.passed.state_fd;
 		sweep_inherited(s.inherited, INHERITED_END);
 		k.path = find_program(argv[0]);
 	}
@@ -557,6 +592,7 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	s.kept = s.options.keeper;
+	s.stored = s.options.fdstore && s.kept && store_offered();
 	code = start(&s, &k);
 	tell_parent(&s, code);
 	/* Nobody may wait for a logger that hangs in a write. */

@@ -46,6 +46,7 @@ enum {
 	OPTION_CHECK,
 	OPTION_CHECK_STATE,
 	OPTION_NO_KEEPER,
+	OPTION_FDSTORE,
 	OPTION_STOP,
 	OPTION_FORCE,
 	OPTION_UPGRADE,
@@ -94,6 +95,7 @@ static const struct option long_options[] = {
 	{"check", no_argument, NULL, OPTION_CHECK},
 	{"check-state", required_argument, NULL, OPTION_CHECK_STATE},
 	{"no-keeper", no_argument, NULL, OPTION_NO_KEEPER},
+	{"fdstore", no_argument, NULL, OPTION_FDSTORE},
 	{"stop", no_argument, NULL, OPTION_STOP},
 	{"force", no_argument, NULL, OPTION_FORCE},
 	{"upgrade", no_argument, NULL, OPTION_UPGRADE},
@@ -134,6 +136,7 @@ const char *options_help(void)
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
 	       "          -p, --pidfile FILE     --logfile FILE (stderr) --log-format text|json\n"
 	       "              --no-keeper        one process, whose death is everybody's end\n"
+	       "              --fdstore          systemd may restart it all: VMs don't notice\n"
 	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
 	       "running   --stop, --upgrade      the server with this -S or -p; --force: stop it\n"
 	       "                                 even if that strands VMs\n"
@@ -610,6 +613,9 @@ static int take_option(
 		break;
 	case OPTION_NO_KEEPER:
 		o->keeper = false;
+		break;
+	case OPTION_FDSTORE:
+		o->fdstore = true;
 		break;
 	case OPTION_STOP:
 		o->control = CONTROL_STOP;

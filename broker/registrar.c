@@ -90,6 +90,8 @@ static void let_in(struct registrar *r, struct door_guest *guest)
 		.leaves = worker_tells_leaves(r->workers->shared, c->device),
 	};
 	ledger_take(r->state, intent->id, &newcomer);
+	if (r->store)
+		store_add(r->store, intent->id);
 	mailbox_joining(r->mailbox, intent->id, c->device);
 	adopt = (struct message){
 		.kind = MESSAGE_ADOPT,

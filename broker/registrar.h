@@ -26,6 +26,7 @@
 #include "refusal.h"
 #include "report.h"
 #include "state.h"
+#include "store.h"
 #include "sweep.h"
 #include "worker.h"
 
@@ -43,6 +44,7 @@ struct registrar {
 	struct bells *bells;
 	struct mailbox *mailbox;
 	struct report *report;
+	struct store *store; /* NULL: systemd keeps nothing for us */
 	struct worker *workers;
 	uint16_t workers_count;
 	struct door door;
