@@ -422,6 +422,9 @@ void budget_print(const struct budget *b, const struct options *o)
 	(void)printf("             of each client       %12" PRIu64
 		     "   the limit that a QEMU needs, its own included\n",
 		b->eventfds + PROCESS_RESERVE);
+	(void)printf("             stored by systemd    %12" PRIu64
+		     "   FileDescriptorStoreMax= for --fdstore\n",
+		b->sockets + b->eventfds + STORED_BESIDES);
 	(void)printf("memory       peers                %12" PRIu64 "   bytes, %" PRIu64 " each\n",
 		b->tables_bytes, b->tables_bytes / b->ids_max);
 	(void)printf("             vectors              %12" PRIu64 "\n", b->vector_bytes);

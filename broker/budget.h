@@ -17,6 +17,9 @@
 #include "state.h"
 #include "why.h"
 
+/* What systemd stores beside sockets and eventfds: listening socket, lock, memory and state. */
+#define STORED_BESIDES 4u
+
 struct budget {
 	uint32_t peers;
 	uint16_t workers;

@@ -117,6 +117,7 @@ keeper() {
 	many_tests "$1 keeper torture" python3 tests/keeper/torture.py --server "$bin/famez-server"
 	many_tests "$1 keeper life" python3 tests/keeper/life.py --server "$bin/famez-server"
 	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
+	many_tests "$1 keeper fdstore" python3 tests/keeper/fdstore.py --server "$bin/famez-server"
 	many_tests "$1 keeper control" python3 tests/keeper/control.py --server "$bin/famez-server"
 }
 

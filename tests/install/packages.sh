@@ -195,7 +195,7 @@ options_come_from_files() {
 	echo 'FAMEZ_OPTIONS="--vectors 2 --peers 8 --logfile /var/log/famez/small.log"' >"$root/etc/famez/small.conf"
 	inside systemctl start famez@small &&
 		grep -q 'event=start .*peers=8 vectors=2' "$root/var/log/famez/small.log" &&
-		inside systemctl stop famez@small && inside test ! -e /run/famez/small.sock
+		inside systemctl stop famez@small && ! a_client_joins small
 }
 
 the_socket_starts_it() {
@@ -260,6 +260,42 @@ an_upgrade_is_not_noticed() {
 		[[ $(broker "$keeper") != "$before" ]] && device_is_known && a_client_joins net
 }
 
+# The device as it is listed: by ID and process.
+listed() {
+	inside famez-server --stop -S /run/famez/net.sock </dev/null 2>/dev/null | grep '^id '
+}
+
+# Its keeper is another process afterwards, and the device the same.
+a_restart_is_not_noticed() {
+	local before keeper
+	keeper=$(main_pid net)
+	before=$(listed)
+	inside systemctl restart famez@net && [[ $(main_pid net) != "$keeper" ]] && a_client_joins net &&
+		[[ -n $before && $(listed) == "$before" ]] && device_hears
+}
+
+# After systemd has stored what is open, which takes its time.
+the_death_of_all_is_not_noticed() {
+	local before keeper
+	keeper=$(main_pid net)
+	before=$(listed)
+	inside systemctl kill --signal KILL famez@net && until_true is_another_keeper "$keeper" &&
+		until_true a_client_joins net && [[ -n $before && $(listed) == "$before" ]] && device_hears
+}
+
+is_another_keeper() {
+	local now
+	now=$(main_pid net)
+	((now != 0 && now != $1))
+}
+
+# A ring gets through to it: it was told of the one who rings.
+device_hears() {
+	: >"$place/device.log"
+	echo memory >&"$orders"
+	until_true grep -q ' bytes (' "$place/device.log"
+}
+
 removal_is_refused_for_a_device() {
 	! inside apt-get -q remove -y famez-server >"$place/apt.log" 2>&1 &&
 		grep -q 'famez-server is not removed' "$place/apt.log" &&
@@ -312,6 +348,8 @@ check 'systemctl reload is no restart' reload_is_a_signal
 check 'a broker that is killed has a successor under systemd' its_broker_has_a_successor
 check 'a device keeps the server from being stopped' device_stays
 check 'an upgrade of the package is one of the broker, under a device' an_upgrade_is_not_noticed
+check 'a restart of the unit is not noticed by a device' a_restart_is_not_noticed
+check 'the death of all its processes is not noticed by a device' the_death_of_all_is_not_noticed
 check 'the package is not removed under a device' removal_is_refused_for_a_device
 check 'removed, it leaves nothing' removal_leaves_nothing
 sum
