@@ -7,6 +7,7 @@
 #include "sweep.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +18,38 @@
 #include "refusal.h"
 #include "sys.h"
 
-/* Which numbers the state names. */
-struct named {
-	unsigned char *is;
+/* All numbers there are, and what is known of them. */
+struct numbers {
+	struct pollfd *fd; /* .revents: POLLNVAL, not open; .events: NAMED, the state names it */
 	unsigned end;
 };
 
-static void name(struct named *n, int fd)
+#define NAMED POLLMSG /* of no use to poll(2) */
+
+static void name(struct numbers *n, int fd)
 {
 	if (fd >= 0 && (unsigned)fd < n->end)
-		n->is[fd] = 1;
+		n->fd[fd].events = NAMED;
+}
+
+static bool is_open(const struct numbers *n, int fd)
+{
+	return fd >= 0 && (unsigned)fd < n->end && !(n->fd[fd].revents & POLLNVAL);
+}
+
+/* By one system call: thousands of them, one for each number, would be most of a successor's
+ * start. */
+static int look_at_all(struct numbers *n, unsigned end)
+{
+	*n = (struct numbers){.fd = sys_calloc(end, sizeof(*n->fd)), .end = end};
+	if (!n->fd)
+		return -ENOMEM;
+	for (unsigned fd = 0; fd < end; fd++)
+		n->fd[fd].fd = (int)fd;
+	if (poll(n->fd, end, 0) >= 0)
+		return 0;
+	free(n->fd);
+	return -errno;
 }
 
 static bool option_is(int sock, int option, int value)
@@ -66,12 +89,12 @@ static bool is_client(int fd, int listener)
 	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
 
-static void check_bells(struct state *s, struct named *n)
+static void check_bells(struct state *s, struct numbers *n)
 {
 	const struct state_wish *wish = &s->head->wish;
 
 	for (uint64_t i = 0; i < (uint64_t)wish->ids_max * wish->vectors; i++) {
-		if (s->bells[i] >= 0 && fcntl(s->bells[i], F_GETFD) < 0) {
+		if (s->bells[i] >= 0 && !is_open(n, s->bells[i])) {
 			s->bells[i] = -1;
 			state_point();
 		}
@@ -79,7 +102,7 @@ static void check_bells(struct state *s, struct named *n)
 	}
 }
 
-static void check_members(struct state *s, struct named *n)
+static void check_members(struct state *s, struct numbers *n)
 {
 	for (uint32_t id = 0; id < s->head->wish.ids_max; id++) {
 		int sock = ledger_taken(s, id) ? ledger_sock(s, id) : -1;
@@ -96,11 +119,11 @@ static void check_members(struct state *s, struct named *n)
 unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigned max)
 {
 	const struct state_live *live = s->live;
-	struct named n = {.is = sys_calloc(end, 1), .end = end};
+	struct numbers n;
 	unsigned count = 0;
 
 	/* Then all of it stays open: the table is large enough for once. */
-	if (!n.is)
+	if (look_at_all(&n, end))
 		return 0;
 	name(&n, live->listen_fd);
 	name(&n, live->lock_fd);
@@ -112,10 +135,8 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 		name(&n, live->inherited[i]);
 	check_bells(s, &n);
 	check_members(s, &n);
-	for (unsigned fd = STDERR_FILENO + 1; fd < end; fd++) {
-		int sock = (int)fd;
-
-		if (n.is[fd] || fcntl(sock, F_GETFD) < 0)
+	for (int sock = STDERR_FILENO + 1; (unsigned)sock < end; sock++) {
+		if (n.fd[sock].events == NAMED || !is_open(&n, sock))
 			continue;
 		if (!is_client(sock, live->listen_fd))
 			(void)close(sock);
@@ -127,7 +148,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 				.refused = refusal_tagged(sock),
 			};
 	}
-	free(n.is);
+	free(n.fd);
 	return count;
 }
 
