@@ -151,28 +151,47 @@ static void workers_finish(struct broker *b)
 		worker_finish(&b->workers[--b->workers_running]);
 }
 
+/* All at once, since what each restores takes a while. */
+static int workers_prepare(struct broker *b, unsigned *nth)
+{
+	struct server *s = b->server;
+	int err;
+
+	for (*nth = 0; *nth < s->budget.workers; ++*nth) {
+		int cpu = s->options.pin ? nth_cpu(&s->cpus, *nth) : -1;
+
+		err = worker_start(&b->workers[*nth], (uint16_t)*nth, cpu, &b->shared);
+		if (err)
+			return err;
+		b->workers_running++;
+	}
+	for (*nth = 0; *nth < s->budget.workers; ++*nth) {
+		err = worker_await(&b->workers[*nth]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 static int workers_start(struct broker *b)
 {
 	struct server *s = b->server;
+	unsigned nth;
+	int err;
 
 	if (recover_plan(&b->plan, &s->state))
 		return no_memory(b);
-	for (uint16_t w = 0; w < s->budget.workers; w++) {
-		int cpu = s->options.pin ? nth_cpu(&s->cpus, w) : -1;
-		int err = worker_start(&b->workers[w], w, cpu, &b->shared);
-
-		if (err) {
-			(void)why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, w,
-				strerror(-err));
-			fail_in_use(b, err);
-			workers_finish(b);
-			recover_plan_free(&b->plan);
-			return err;
-		}
-		b->workers_running++;
+	err = workers_prepare(b, &nth);
+	if (err) {
+		(void)why_fail(&s->why, err, "worker %u does not start: %s" URING_HINT, nth,
+			strerror(-err));
+		fail_in_use(b, err);
+		workers_finish(b);
 	}
 	recover_plan_free(&b->plan);
-	return 0;
+	for (uint16_t w = 0; w < b->workers_running; w++)
+		worker_go(&b->workers[w]);
+	return err;
 }
 
 /* What the directory says of everybody, and how often it has changed: as the log has it, which

@@ -430,6 +430,8 @@ static void *run(void *argument)
 	atomic_store(&w->any_thread.started, err);
 	if (err)
 		return NULL;
+	while (!atomic_load(&w->any_thread.go) && !atomic_load(&w->any_thread.stop))
+		(void)sched_yield();
 	while (!atomic_load(&w->any_thread.stop) && !err)
 		err = turn(w);
 	if (err) {
@@ -485,18 +487,13 @@ int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_sh
 	if (err)
 		goto undo_outbox;
 	atomic_init(&w->any_thread.started, 1);
+	atomic_init(&w->any_thread.go, false);
 	atomic_init(&w->any_thread.stop, false);
 	err = sys_thread(&w->thread, run, w);
 	if (err)
 		goto undo_wakeup;
-	while ((err = atomic_load(&w->any_thread.started)) == 1)
-		(void)sched_yield();
-	if (err)
-		goto undo_thread;
 	return 0;
 
-undo_thread:
-	(void)pthread_join(w->thread, NULL);
 undo_wakeup:
 	wakeup_destroy(&w->wakeup);
 undo_outbox:
@@ -504,6 +501,20 @@ undo_outbox:
 undo_inbox:
 	message_queue_destroy(&w->inbox);
 	return err;
+}
+
+int worker_await(struct worker *w)
+{
+	int err;
+
+	while ((err = atomic_load(&w->any_thread.started)) == 1)
+		(void)sched_yield();
+	return err;
+}
+
+void worker_go(struct worker *w)
+{
+	atomic_store(&w->any_thread.go, true);
 }
 
 void worker_stop(struct worker *w)

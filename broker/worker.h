@@ -158,7 +158,8 @@ struct worker {
 	struct message_queue outbox; /* to the registrar */
 	struct wakeup wakeup;
 	struct {
-		_Atomic int started; /* worker_start() waits: 1 not yet, else 0 or -errno */
+		_Atomic int started; /* worker_await() waits: 1 not yet, else 0 or -errno */
+		_Atomic bool go;     /* all are there */
 		_Atomic bool stop;   /* worker_stop() wants its end */
 	} any_thread;
 };
@@ -183,8 +184,14 @@ unsigned worker_submissions(uint32_t ids_max, uint16_t shards);
 uint64_t worker_base_bytes(void);
 uint64_t worker_table_bytes(uint32_t ids_max);
 
-/** worker_start() - make worker @nth and wait until it serves. Returns 0 or -errno. */
+/** worker_start() - make worker @nth, which gets ready by itself. Returns 0 or -errno. */
 int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_shared *shared);
+
+/** worker_await() - until it is ready. Returns 0, or -errno: then it waits for worker_stop(). */
+int worker_await(struct worker *w);
+
+/** worker_go() - it may serve: all others are ready, too, whom it may speak to. */
+void worker_go(struct worker *w);
 
 /** worker_stop() - have it close its sockets and end, and wait for that. */
 void worker_stop(struct worker *w);
