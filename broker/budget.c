@@ -102,6 +102,9 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	state_of(b, o, layout, &state);
 	b->tables_bytes += state_bytes(&state) - state_groups_bytes(&state) - b->held_bytes -
 			   ids * o->vectors * sizeof(int) - workers * sizeof(struct state_worker);
+	/* Pages that nobody writes where there are no rules. */
+	if (!o->zone_file && !o->bind_file)
+		b->tables_bytes -= sizeof(struct rules_memory);
 	b->mail_bytes = 0;
 	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
 	if (layout != LAYOUT_PLAIN)

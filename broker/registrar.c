@@ -247,6 +247,8 @@ static void finish_report(struct registrar *r)
 	r->report->refused = m->refused;
 	memcpy(r->report->refused_for, r->door.refused, sizeof(r->report->refused_for));
 	r->report->state_bytes = r->state->head->bytes - state_groups_bytes(&r->state->head->wish);
+	if (!r->door.rules->zone_file && !r->door.rules->bind_file)
+		r->report->state_bytes -= sizeof(struct rules_memory);
 	log_ask(report_print, r->report);
 }
 

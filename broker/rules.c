@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "look.h"
 #include "sandbox_calls.h"
 #include "state.h"
 
@@ -19,10 +18,15 @@ SANDBOX_BROKER(CALL(read), CALL(close));
 
 static char text[RULES_BYTES_MAX + 1];
 
+struct look_file rules_file(const char *path)
+{
+	return (struct look_file){.path = path, .flags = O_RDONLY | O_CLOEXEC | O_NOCTTY};
+}
+
 /* Returns how many bytes there are in `text`. */
 static int read_file(const char *path, struct why *why)
 {
-	const struct look_file file = {.path = path, .flags = O_RDONLY | O_CLOEXEC | O_NOCTTY};
+	const struct look_file file = rules_file(path);
 	int fd = look_open(&file);
 	size_t at = 0;
 	ssize_t n;

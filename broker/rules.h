@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "binds.h"
+#include "look.h"
 #include "zones.h"
 
 /* A file may be so long. */
@@ -34,6 +35,9 @@ struct rules {
 	uint32_t first_id, peers;          /* IDs that can be bound */
 	struct rules_memory *memory;
 };
+
+/** rules_file() - how a file of rules at @path is opened. */
+struct look_file rules_file(const char *path);
 
 /**
  * rules_read() - read the files, and put them in force. @carried: zones that some ID has.
