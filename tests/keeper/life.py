@@ -289,6 +289,68 @@ def test_the_keepers_death_is_the_end_of_all():
     broker.kill()
 
 
+def test_an_upgraded_one_takes_away_what_the_one_before_it_made():
+    name = f"famez-life-{os.getpid()}"
+    with Broker("--peers", "4", "-M", name, "--pidfile", "pid", "--logfile", "log") as broker:
+        kept(broker)
+        broker.may_stay.add("log")
+        where = os.path.join(broker.dir, "log")
+
+        def said(what):
+            with open(where, encoding="utf-8") as f:
+                return sum(what in line for line in f)
+
+        peer = broker.join()
+        for n in range(2):
+            os.kill(broker.pid, signal.SIGUSR2)
+            look_until("it is upgraded", lambda n=n: said("event=upgrade result=done") > n)
+        with open(os.path.join(broker.dir, "pid"), encoding="ascii") as f:
+            assert int(f.read()) == broker.pid
+        # Its log is reopened by the same name.
+        os.rename(where, where + ".1")
+        broker.may_stay.add("log.1")
+        os.kill(broker.pid, signal.SIGHUP)
+        look_until("there is a new log", lambda: os.path.exists(where))
+        late = broker.join()
+        peer.until_knows(late.id)
+    assert not os.path.exists("/dev/shm/" + name), "the memory's name stayed"
+
+
+def test_a_daemon_is_kept_and_upgraded():
+    room = tempfile.mkdtemp(prefix="famez-test-")
+    path, log, pidfile = (os.path.join(room, name) for name in ("sock", "log", "pid"))
+    status, _, err = run_once("--daemon", "-S", path, "-p", pidfile, "--logfile", log, "-l", "1M",
+                              "-n", "4", "--verbose")
+    assert status == 0, err
+    with open(pidfile, encoding="ascii") as f:
+        pid = int(f.read())
+    death = os.pidfd_open(pid)
+
+    def lines(what):
+        with open(log, encoding="utf-8") as f:
+            return [line for line in f if what in line]
+
+    try:
+        peer = RawPeer(path).open()
+        children = f"/proc/{pid}/task/{pid}/children"
+        with open(children, encoding="ascii") as f:
+            child = f.read().split()
+        if child:
+            os.kill(int(child[0]), signal.SIGKILL)
+            look_until("it has a successor", lambda: lines("event=resumed"))
+            os.kill(pid, signal.SIGUSR2)
+            look_until("it is upgraded", lambda: lines("result=done"))
+        late = RawPeer(path).open()
+        peer.until_knows(late.id)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        assert readable(death, HANG_SECONDS), "it does not end"
+        os.close(death)
+    assert os.listdir(room) == ["log"], os.listdir(room)
+    os.unlink(log)
+    os.rmdir(room)
+
+
 def test_without_a_keeper_there_is_one_process():
     with Broker("--no-keeper") as broker:
         peer = broker.join()
