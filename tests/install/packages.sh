@@ -289,11 +289,13 @@ is_another_keeper() {
 	((now != 0 && now != $1))
 }
 
-# A ring gets through to it: it was told of the one who rings.
+# Whoever comes now is told of it, and its ring gets through: only then is the second order obeyed.
 device_hears() {
+	local id
+	id=$(listed | sed 's/^id \([0-9]*\):.*/\1/')
 	: >"$place/device.log"
-	echo memory >&"$orders"
-	until_true grep -q ' bytes (' "$place/device.log"
+	printf '%s\n' 'wait 1 --timeout 600' memory >&"$orders"
+	inside famez-client -S /run/famez/net.sock ring "$id" 1 && until_true grep -q ' bytes (' "$place/device.log"
 }
 
 removal_is_refused_for_a_device() {
