@@ -217,6 +217,7 @@ step_release() {
 	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
 	task 'release keeper' 'build release' keeper release
 	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
+	task 'release sim' 'build release' many_tests 'release sim' tests/sim/run.sh build/release --steps "${FAMEZ_SIM_STEPS:-5000000}"
 	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
 	task 'release install' 'build release' many_tests 'release install' tests/install/run.sh build/release
 	later 'build deb' '' build deb

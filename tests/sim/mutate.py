@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Wrong orders of stores, each of which the simulation must notice.
+
+    mutate.py --list                    a line each: name, file, what is wrong
+    mutate.py NAME BROKER_DIR OUTPUT    writes that file with the mutation in it
+
+A mutation that does not find its place any more does nothing, and is not noticed: run.sh fails
+then, and it must be brought up to date.
+"""
+import sys
+
+# name: (file, what is wrong, text as it is, text as it must not be)
+MUTATIONS = {
+    "view_outside_slot": (
+        "state.c", "a cursor is written over after the slot is emptied",
+        """	if (sent)
+		state_view_put(s, id, &w->after[sent - 1].view, w->after[sent - 1].leave);
+	atomic_store_explicit(&w->tell_id, STATE_NOBODY, memory_order_release);
+	state_point();
+""",
+        """	atomic_store_explicit(&w->tell_id, STATE_NOBODY, memory_order_release);
+	state_point();
+	if (sent)
+		state_view_put(s, id, &w->after[sent - 1].view, w->after[sent - 1].leave);
+"""),
+    "slot_opened_early": (
+        "state.c", "the slot counts before what was sent of the last one is forgotten",
+        """	for (unsigned i = 0; i < count; i++)
+		w->tell[i].msg_len = 0;
+	state_point();
+	w->tell_count = count;
+	state_point();
+	atomic_store_explicit(&w->tell_id, id, memory_order_release);
+	state_point();
+""",
+        """	w->tell_count = count;
+	state_point();
+	atomic_store_explicit(&w->tell_id, id, memory_order_release);
+	state_point();
+	for (unsigned i = 0; i < count; i++)
+		w->tell[i].msg_len = 0;
+	state_point();
+"""),
+    "slot_emptied_early": (
+        "state.c", "the slot is empty before what was sent is written down",
+        """	held = state_held(s, id);
+	for (unsigned i = 0; i < sent; i++) {
+""",
+        """	held = state_held(s, id);
+	atomic_store_explicit(&w->tell_id, STATE_NOBODY, memory_order_release);
+	state_point();
+	for (unsigned i = 0; i < sent; i++) {
+"""),
+    "slot_not_redone": (
+        "recover.c", "a successor does not look at what was being sent",
+        "		state_tell_apply(s, w);",
+        "		atomic_store(&s->workers[w].tell_id, STATE_NOBODY);"),
+    "sent_before_written": (
+        "peer.c", "notices are sent before the slot counts",
+        """	state_tell_begin(state, nth, p->client.id, count);
+	/* Once""",
+        """	for (unsigned i = 0; i < count; i++)
+		slot->tell[i].msg_len = 0;
+	(void)sys_sendmmsg(p->sock, slot->tell, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (slot->tell[0].msg_len == 8)
+		sent = 1;
+	state_tell_begin(state, nth, p->client.id, count);
+	if (sent)
+		slot->tell[0].msg_len = 8;
+	/* Once"""),
+    "taken_before_view": (
+        "ledger.c", "an ID is taken before the last owner's view is gone",
+        """	state_view_put(s, id, &nothing_sent, false);
+	atomic_store_explicit(&m->sock, n->sock, memory_order_relaxed);
+	state_point();
+	atomic_store_explicit(&m->taken, 1, memory_order_release);
+	state_point();
+""",
+        """	atomic_store_explicit(&m->sock, n->sock, memory_order_relaxed);
+	state_point();
+	atomic_store_explicit(&m->taken, 1, memory_order_release);
+	state_point();
+	state_view_put(s, id, &nothing_sent, false);
+"""),
+    "freed_before_logged": (
+        "registrar.c", "an ID is free before its leave is in the log",
+        """		ledger_leave(r->state, m->id, change.said);
+		mailbox_absent(r->mailbox, m->id);
+		ledger_free(r->state, m->id);
+""",
+        """		r->state->members[m->id].taken = 0;
+		state_point();
+		r->state->members[m->id].taken = 1;
+		ledger_leave(r->state, m->id, change.said);
+		mailbox_absent(r->mailbox, m->id);
+		ledger_free(r->state, m->id);
+"""),
+    "told_before_logged": (
+        "registrar.c", "workers are told of a join before it is in the log",
+        """		ledger_join(r->state, m->id);
+""",
+        """		change.kind = MESSAGE_JOINED;
+		tell_all(r, &change);
+		for (unsigned i = 0; i < 40; i++)
+			state_point();
+		ledger_join(r->state, m->id);
+"""),
+    "closed_before_let_go": (
+        "peer.c", "a socket is closed while the state names it",
+        """	ledger_closing(w->shared->state, p->client.id);
+	(void)close(p->sock);
+""",
+        """	(void)close(p->sock);
+	ledger_closing(w->shared->state, p->client.id);
+"""),
+    "tagged_after_refusal": (
+        "refusal.c", "a client is refused before its socket is tagged",
+        """	refusal_tag(sock);
+	/* A client that is gone need not know. */
+	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+""",
+        """	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
+	refusal_tag(sock);
+"""),
+    "finish_forgotten": (
+        "recover.c", "a successor does not put into the log whose opening is over",
+        """		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {
+""",
+        """		if (0) {
+"""),
+}
+
+
+def main(arguments):
+    if arguments == ["--list"]:
+        for name, (file, what, _, _) in MUTATIONS.items():
+            print(f"{name}\t{file}\t{what}")
+        return
+    name, broker, output = arguments
+    file, _, old, new = MUTATIONS[name]
+    with open(f"{broker}/{file}", encoding="utf-8") as source:
+        text = source.read()
+    if text.count(old) != 1:
+        # Then the simulation notices nothing, and run.sh fails; the build does not.
+        print(f"mutate.py: {name}: {file} has its place {text.count(old)} times, want once")
+    with open(output, "w", encoding="utf-8") as target:
+        target.write(f'#line 1 "{broker}/{file}"\n' + (text.replace(old, new) if text.count(old) == 1 else text))
+
+
+main(sys.argv[1:])
