@@ -200,6 +200,20 @@ unsigned groups_count(const struct mail *m)
 
 /* ---- passing on ------------------------------------------------------------------------- */
 
+static struct mail_link link_of(uint32_t sender, uint64_t pos, const struct famez_seen *seen)
+{
+	return (struct mail_link){
+		.what = LINK_RELAY,
+		.payload = seen->payload,
+		.bytes = seen->bytes,
+		.sender = sender,
+		.pos = pos,
+		.kind = FAMEZ_KIND(FAMEZ_TYPE_GROUP, FAMEZ_KIND_GROUP(seen->kind)),
+		/* Whose lane it is in, whatever the record says. */
+		.origin = (uint16_t)sender,
+	};
+}
+
 /* Has that worker members of it? */
 static bool wanted_of(const struct mail *m, uint16_t worker, unsigned group)
 {
@@ -209,17 +223,9 @@ static bool wanted_of(const struct mail *m, uint16_t worker, unsigned group)
 bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *seen)
 {
 	unsigned group = FAMEZ_KIND_GROUP(seen->kind);
-	const struct mail_link link = {
-		.what = LINK_RELAY,
-		.payload = seen->payload,
-		.bytes = seen->bytes,
-		.sender = p->id,
-		.pos = p->rx.at,
-		.kind = FAMEZ_KIND(FAMEZ_TYPE_GROUP, group),
-		/* Whose lane it is in, whatever the record says. */
-		.origin = (uint16_t)p->id,
-	};
+	const struct mail_link link = link_of(p->id, p->rx.at, seen);
 	struct state *state = m->shared->state;
+	bool again;
 	uint32_t done = 0;
 	uint8_t asked = 0;
 
@@ -233,19 +239,14 @@ bool groups_relay(struct mail *m, struct mail_peer *p, const struct famez_seen *
 		return true;
 	}
 	m->counts.group_messages++;
-	for (uint16_t to = 0; to < m->shared->shards; to++)
-		asked += wanted_of(m, to, group);
-	if (!asked)
-		return false;
-	/* A predecessor may have begun. */
-	if (!state_relay_begun(state, p->id, link.pos, &done))
-		state_relay_begin(state, p->id, link.pos);
-	asked = 0;
+	/* Did a predecessor begin? Then somebody may be at it, whose members have gone. */
+	again = state_relay_begun(state, p->id, link.pos, &done);
 	for (uint16_t to = 0; to < m->shared->shards; to++) {
-		if (done >> to & 1 || !wanted_of(m, to, group))
+		if (done >> to & 1 || !(again || wanted_of(m, to, group)))
 			continue;
+		if (!asked++ && !again)
+			state_relay_begin(state, p->id, link.pos);
 		mail_link(m, to, &link);
-		asked++;
 	}
 	if (!asked)
 		return false;
@@ -363,13 +364,52 @@ static void passed_on(struct mail *m)
 {
 	struct groups *g = &m->groups;
 	const struct mail_link link = {.what = LINK_DONE, .sender = g->link.sender};
+	bool asked = !g->unasked;
 
-	g->active = false;
+	g->active = g->unasked = false;
 	state_relay_done(m->shared->state, m->worker->nth, link.sender);
+	if (!asked)
+		return;
 	if (g->from == m->worker->nth)
 		done(m, mail_peer_of(m, link.sender));
 	else
 		mail_link(m, g->from, &link);
+}
+
+/* With which of our peers: behind all of them, if we have passed it on before we were asked. */
+static uint32_t begin_at(struct mail *m)
+{
+	const struct mail_link *link = &m->groups.link;
+	struct state *state = m->shared->state;
+	uint16_t nth = m->worker->nth;
+	uint32_t done = 0;
+
+	if (state_relay_begun(state, link->sender, link->pos, &done) && done >> nth & 1)
+		return m->count;
+	return state_relay_take(state, nth, link->sender, link->pos);
+}
+
+void groups_take_up(struct mail *m)
+{
+	struct state *state = m->shared->state;
+	const struct state_worker *w = &state->workers[m->worker->nth];
+	uint32_t sender = w->relay.sender, done = 0;
+	struct famez_seen seen;
+	struct famez_rx rx;
+
+	if (sender >= m->g->ids || !state_relay_begun(state, sender, w->relay.pos, &done) ||
+		done >> m->worker->nth & 1)
+		return;
+	/* Its sender's worker won't let it go before we have said that we are done. */
+	famez_rx_resume(&rx, m->base, m->g, m->g->server_id, sender, m->generation, w->relay.pos);
+	m->groups.active = m->groups.unasked = true;
+	m->groups.link = (struct mail_link){.what = LINK_RELAY, .sender = sender};
+	m->groups.at = m->count; /* nobody's, unless it is what it must have been */
+	if (rx.at != w->relay.pos || !famez_rx_ready(&rx) || famez_rx_peek(&rx, &seen) != 1 ||
+		FAMEZ_KIND_TYPE(seen.kind) != FAMEZ_TYPE_GROUP)
+		return;
+	m->groups.link = link_of(sender, w->relay.pos, &seen);
+	m->groups.at = w->relay.at;
 }
 
 bool groups_turn(struct mail *m)
@@ -389,8 +429,7 @@ bool groups_turn(struct mail *m)
 				continue;
 			case LINK_RELAY:
 				g->active = true;
-				g->at = state_relay_take(m->shared->state, m->worker->nth,
-					g->link.sender, g->link.pos);
+				g->at = begin_at(m);
 			}
 		}
 		if (pass_on(m))

@@ -38,6 +38,7 @@ struct groups {
 	uint16_t from;          /* the worker that we listened to last */
 	struct mail_link link;  /* what it said */
 	bool active;            /* we are passing that on */
+	bool unasked;           /* ... since our predecessor was; nobody waits for us yet */
 	uint32_t at;            /* ... and go on with the peer of this index */
 	struct mail_peer *into; /* half of it is in this one's lane; NULL: in nobody's */
 	char *room;             /* where there */
@@ -49,6 +50,12 @@ void groups_recount(const struct mail_shared *shared);
 
 /** groups_open() - of a worker's peers. */
 void groups_open(struct mail *m);
+
+/**
+ * groups_take_up() - what a predecessor of this worker was passing on is passed on first, before
+ * its sender's worker asks again: how far it had come is written down of one message only.
+ */
+void groups_take_up(struct mail *m);
 
 /** groups_resume() - @p is in the groups that it was in. */
 void groups_resume(struct mail *m, struct mail_peer *p);

@@ -131,5 +131,7 @@ void mail_resume(struct mail *m)
 	for (uint32_t i = 0; i < m->count; i++)
 		if (m->peers[i].id < m->g->ids && m->peers[i].id != m->g->server_id)
 			resume_peer(m, &m->peers[i]);
+	if (m->lanes)
+		groups_take_up(m);
 	slots_resume(m);
 }

@@ -476,15 +476,18 @@ static inline void famez_rx_open(struct famez_rx *rx, void *base, const struct f
 }
 
 /**
- * famez_rx_resume() - go on at @at, up to where we have read, as we know ourselves; 0 in a lane
- * that nobody read yet. Else as famez_rx_open(). What was given back last is said again with the
- * next careful look, famez_rx_idle(), which the sender may be waiting for: have the lane in hand.
+ * famez_rx_resume() - go on at @at, up to where we have read messages, as we know ourselves; 0 in a
+ * lane that nobody read yet. Else as famez_rx_open(). If more was given back, no message was in
+ * what lay between, and the sender may have written there again: so it goes on there. What was
+ * given back is said again with the next careful look, famez_rx_idle(), which the sender may be
+ * waiting for: have the lane in hand.
  */
 static inline void famez_rx_resume(struct famez_rx *rx, void *base, const struct famez_geometry *g,
 	uint32_t receiver, uint32_t sender, uint32_t to, uint64_t at)
 {
 	famez_rx_open(rx, base, g, receiver, sender, to);
-	rx->at = rx->published = rx->looked = at;
+	if (rx->at - at > rx->bytes)
+		rx->at = rx->published = rx->looked = at;
 }
 
 /**
