@@ -272,11 +272,8 @@ static uint64_t now_ms(void)
 
 static uint64_t upgrades(const struct running *r)
 {
-	uint64_t count = *(const volatile uint64_t *)&r->state.live->upgrades;
-
-	/* With the keeper's fence: the result is there before the number. */
-	atomic_thread_fence(memory_order_acquire);
-	return count;
+	/* With the keeper's release: the result is there before the number. */
+	return atomic_load_explicit(&r->state.live->upgrades, memory_order_acquire);
 }
 
 static int upgrade_code(const struct running *r, struct why *why)

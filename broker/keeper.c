@@ -195,8 +195,7 @@ static void upgrade_over(const struct keeper *k, enum state_upgrade result, cons
 	(void)snprintf(live->upgrade_reason, sizeof(live->upgrade_reason), "%s", reason);
 	live->upgrade_result = result;
 	/* Whoever waits for the number then finds the result. */
-	atomic_thread_fence(memory_order_release);
-	live->upgrades++;
+	(void)atomic_fetch_add_explicit(&live->upgrades, 1, memory_order_release);
 }
 
 static void refuse_upgrade(const struct keeper *k, const char *reason, int code)

@@ -247,7 +247,7 @@ static bool take_some(struct mail *m)
 	(void)famez_inbox_collect(&m->reader);
 	while (taken < MAIL_TURN_MESSAGES && m->spent < LANES_BYTES) {
 		struct famez_seen seen;
-		struct famez_rx *rx;
+		struct famez_rx *rx = NULL;
 		struct mail_peer *p;
 		int got = famez_inbox_next(&m->reader, &seen, &rx);
 

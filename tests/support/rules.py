@@ -87,6 +87,7 @@ class OpenBroker(Broker):
 
     def refused(self, reason, start=0):
         """Pid and uid of those who were refused for that reason, as the log has them."""
+        self.report()  # which comes behind what was logged before
         return [(int(e["pid"]), int(e["uid"]))
                 for e in self.events("refuse", start, reason=reason)]
 
