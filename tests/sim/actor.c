@@ -48,6 +48,7 @@ struct actor *actor_come(bool device, uint32_t limit)
 		.used = true,
 		.serial = ++serials,
 		.pid = (int)(1000 + serials),
+		.uid = world.zoned ? 1000 + draw(3) : 1000,
 		.device = device,
 		.limit = limit,
 		.unfinished = SIM_IDS_MAX,
@@ -313,10 +314,16 @@ static const struct actor *present(uint32_t id)
 	return NULL;
 }
 
+/* May the one know of the other? */
+static bool neighbours(const struct actor *a, const struct actor *b)
+{
+	return a->uid == b->uid || a->uid == 1002 || b->uid == 1002;
+}
+
 static void judge_pair(const struct actor *c, uint32_t id)
 {
 	const struct actor *owner = present(id);
-	bool there = owner || id == world.server_id;
+	bool there = owner ? neighbours(c, owner) : id == world.server_id;
 
 	if (c->known[id] && c->known[id] != world.vectors)
 		sim_wrong("client %d has half of %u", c->pid, id);
@@ -324,11 +331,13 @@ static void judge_pair(const struct actor *c, uint32_t id)
 	if (there && !c->known[id] && !(c->device && c->limit < SIM_AMPLE_LIMIT))
 		sim_wrong("client %d lacks %u", c->pid, id);
 	if (!c->device && !there && c->known[id])
-		sim_wrong("client %d still knows %u, which has left", c->pid, id);
+		sim_wrong("client %d still knows %u, which has left or is a stranger", c->pid, id);
 	if (!c->device && owner && c->known[id] && c->owner[id] != owner->serial)
 		sim_wrong("client %d takes %u for the ID's last owner", c->pid, id);
 	if (!c->known[id] || !owner)
 		return;
+	if (!neighbours(c, owner))
+		sim_wrong("client %d can ring %u, a stranger", c->pid, id);
 	for (unsigned v = 0; v < world.vectors; v++)
 		if (c->bells[id][v] != owner->bells[id][v])
 			sim_wrong("client %d rings something else than %u's vector %u", c->pid, id,

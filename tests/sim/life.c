@@ -19,6 +19,8 @@
 #include "log.h"
 
 static struct server server;
+const char life_zones[] = "zone a uid=1000\nzone a uid=1002\nzone b uid=1001\nzone b uid=1002\n";
+
 static void *memory; /* of the state: all that a broker leaves but descriptors */
 
 /* ---- what main.c has beside its main() ------------------------------------------------------ */
@@ -189,6 +191,12 @@ void life_open(void)
 		.peers = world.peers_max,
 		.memory = server.state.rules,
 	};
+	if (world.zoned) {
+		server.rules.zone_file = LIFE_ZONE_FILE;
+		if (zones_parse(&server.state.rules->side[0].zones, NULL, 0, LIFE_ZONE_FILE,
+			    life_zones, strlen(life_zones), &server.why))
+			sim_wrong("%s", server.why.text);
+	}
 	server.state.live->listen_fd = server.listener.fd;
 	server.state.live->memory_fd = server.memory.fd;
 	server.state.live->log_fd = server.state.live->exe_fd = -1;

@@ -123,6 +123,10 @@ MUTATIONS = {
         """	(void)send(sock, &word, sizeof(word), MSG_DONTWAIT | MSG_NOSIGNAL);
 	refusal_tag(sock);
 """),
+    "stranger_seated": (
+        "seating.c", "an ID is given to a peer whom strangers could ring",
+        "	return !(search->s->barred[id / VIEW_WORD_BITS] >> (id % VIEW_WORD_BITS) & 1);",
+        "	return true;"),
     "finish_forgotten": (
         "recover.c", "a successor does not put into the log whose opening is over",
         """		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {

@@ -233,6 +233,9 @@ void actors_reset(void);
 void life_begin(void);
 /** life_end() - it is dead: nothing is left but descriptors and the state memory. */
 void life_end(void);
+/* The file of zones. */
+#define LIFE_ZONE_FILE "zones"
+extern const char life_zones[];
 /** life_names() - does the state name this descriptor as a client's socket? */
 bool life_names(int fd);
 /** life_sent() - a message goes out by sendmmsg(2): does the state know of it? */
@@ -253,6 +256,7 @@ struct world {
 	uint16_t vectors, workers;
 	unsigned socket_words; /* messages that fit an unread socket */
 	unsigned deaths_every; /* steps, on average; 0: it never dies */
+	bool zoned;            /* users 1000 and 1001 have a zone each, 1002 is in both */
 	bool drops_stalled;    /* --stall-timeout 1: time leaps, so it may be anybody */
 	unsigned faults_every; /* system calls, on average; 0: none fails */
 	bool calm;             /* everybody reads, nobody dies, nothing fails */

@@ -107,7 +107,8 @@ int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *byt
 			return kernel_fails(ENOPROTOOPT);
 		cred = (struct ucred){.pid = 1, .uid = 1000, .gid = 1000};
 		if (file->actor)
-			cred = (struct ucred){.pid = file->actor->pid, .uid = 1000, .gid = 1000};
+			cred = (struct ucred){
+				.pid = file->actor->pid, .uid = file->actor->uid, .gid = 1000};
 		assert(*bytes >= sizeof(cred));
 		memcpy(value, &cred, sizeof(cred));
 		*bytes = sizeof(cred);
