@@ -114,8 +114,8 @@ static void rig_free(struct rig *r)
 		message_queue_destroy(&w->inbox);
 	}
 	mail_shared_destroy(&r->mail);
+	bells_destroy(&r->bells); /* in the state */
 	free(r->state.head);
-	bells_destroy(&r->bells);
 	assert_int_equal(munmap(r->mailbox.base, r->mailbox.bytes), 0);
 	free(r);
 }
