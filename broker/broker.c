@@ -20,6 +20,7 @@
 #include "recover.h"
 #include "registrar.h"
 #include "report.h"
+#include "state_map.h"
 #include "sys.h"
 #include "words.h"
 #include "worker.h"
@@ -494,6 +495,8 @@ int broker_main(void *server)
 
 	b = (struct broker){.server = server, .begun_ns = worker_now_ns()};
 	words_open(b.server->state.words, STATE_WORDS_BYTES);
+	/* Where not so much may be locked the pages are there all the same, and hardly ever go. */
+	(void)state_pin(&b.server->state);
 	err = take_stock(&b);
 	if (!err)
 		err = run(&b);

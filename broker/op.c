@@ -21,7 +21,6 @@ static const uint8_t operations[] = {
 	IORING_OP_POLL_ADD,
 	IORING_OP_READ,
 	IORING_OP_RECV,
-	IORING_OP_SENDMSG,
 	IORING_OP_TIMEOUT,
 	IORING_OP_WRITE,
 };
@@ -31,20 +30,19 @@ static const uint8_t operations[] = {
 /* A ring takes restrictions while it is not enabled yet (io_uring_register(2), 5.10). */
 static int restrict_and_enable(struct io_uring *ring)
 {
-	struct io_uring_restriction allowed[OPERATIONS + 2] = {0};
+	struct io_uring_restriction allowed[OPERATIONS + 1] = {0};
 	int err;
 
 	for (unsigned i = 0; i < OPERATIONS; i++) {
 		allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
 		allowed[i].sqe_op = operations[i];
 	}
-	allowed[OPERATIONS].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	allowed[OPERATIONS].sqe_flags = IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-	allowed[OPERATIONS + 1].opcode = IORING_RESTRICTION_REGISTER_OP;
-	allowed[OPERATIONS + 1].register_op = IORING_REGISTER_IOWQ_MAX_WORKERS;
+	/* And no flag of a submission, as none is named. */
+	allowed[OPERATIONS].opcode = IORING_RESTRICTION_REGISTER_OP;
+	allowed[OPERATIONS].register_op = IORING_REGISTER_IOWQ_MAX_WORKERS;
 	/* Plainly: liburing 2.3 forgot to export its functions for these two. */
 	err = io_uring_register(
-		(unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, OPERATIONS + 2);
+		(unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, OPERATIONS + 1);
 	if (err < 0)
 		return err;
 	err = io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
@@ -69,8 +67,8 @@ int ring_init(struct io_uring *ring, unsigned sends, unsigned completions)
 		};
 
 		err = sys_uring_init(ring, sends, &params);
-		/* A completion may be late, never lost (NODROP: 5.5), and a chain
-		 * reports once (CQE_SKIP: 5.17). */
+		/* A completion may be late, never lost (NODROP: 5.5). With kernels before 5.17
+		 * (CQE_SKIP) nobody has tried us. */
 		if (!err && !(params.features & IORING_FEAT_CQE_SKIP)) {
 			io_uring_queue_exit(ring);
 			return -ENOSYS;
@@ -89,20 +87,15 @@ void ring_destroy(struct io_uring *ring)
 	io_uring_queue_exit(ring);
 }
 
-void ring_reserve(struct io_uring *ring, unsigned count)
+struct io_uring_sqe *ring_sqe(struct io_uring *ring)
 {
-	while (io_uring_sq_space_left(ring) < count) {
+	while (io_uring_sq_space_left(ring) == 0) {
 		int res = io_uring_submit(ring);
 
 		/* The kernel is short of memory or has a full completion queue:
 		 * both pass without our help. */
 		assert(res >= 0 || res == -EAGAIN || res == -EBUSY || res == -EINTR);
 	}
-}
-
-struct io_uring_sqe *ring_sqe(struct io_uring *ring)
-{
-	ring_reserve(ring, 1);
 	return io_uring_get_sqe(ring);
 }
 

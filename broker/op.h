@@ -34,13 +34,6 @@ struct op {
 int ring_init(struct io_uring *ring, unsigned sends, unsigned completions);
 void ring_destroy(struct io_uring *ring);
 
-/**
- * ring_reserve() - see that the next @count calls of ring_sqe() submit nothing: a chain
- * of linked submissions must enter the kernel in one piece, or its parts would not wait
- * for each other. @count at most half of what ring_init() was asked for.
- */
-void ring_reserve(struct io_uring *ring, unsigned count);
-
 /** ring_sqe() - an empty submission; submits what is queued where none is left. */
 struct io_uring_sqe *ring_sqe(struct io_uring *ring);
 

@@ -577,6 +577,8 @@ void peer_resume(struct worker *w, uint32_t id)
 		return;
 	}
 	p->view = view;
+	/* Room is looked at anew. */
+	(void)view_rewind(&p->view, &p->client);
 	p->leave_unread = leave_unread;
 	p->leave_ns = leave_unread ? worker_now_ns() : 0;
 	if (p->device) {
