@@ -72,6 +72,26 @@ def talk(asker, member, other, start):
         assert more is None, f"{more} came once more"
 
 
+def all_at_once(*members):
+    """Several speak to a group at the same time: more than one is being passed on at once."""
+    for m in members:
+        assert m.send(m.server, b"", ENTER, group=8)
+        assert m.ask("ping") == "pong"
+    for n in range(4):
+        for m in members:
+            assert m.send(m.server, bytes([n]) * 40, GROUP, group=8, ring=n == 3)
+    for m in members:
+        heard = {other.id: [] for other in members if other is not m}
+        for _ in range(4 * len(heard)):
+            message = m.receive(m.server)
+            heard[message.origin].append(message.payload[0])
+        assert all(said == [0, 1, 2, 3] for said in heard.values()), f"{m.id} heard {heard}"
+    for m in members:
+        assert m.send(m.server, b"", EXIT, group=8)
+        assert m.ask("ping") == "pong"
+        assert m.take(m.server) is None, "something came once more"
+
+
 def scene(broker):
     """Returns those who are there at its end."""
     vm = the_devices()
@@ -110,7 +130,9 @@ def scene(broker):
     c.until_left(ident)
     f = until_let_in(broker)
     assert f.id == ident
-    talk(asker, member, Lanes(e), 20)
+    other = Lanes(e)
+    talk(asker, member, other, 20)
+    all_at_once(asker, member, other, Lanes(f))
     return [one, two, c, d, e, f], asker, member
 
 
