@@ -60,10 +60,11 @@ class OpenBroker(Broker):
 
     def die(self):
         """Kill the process that serves, and wait until another one does."""
-        if os.environ.get("FAMEZ_NO_KEEPER"):
+        child = self.child
+        if child == self.pid:
             raise Skip("without a keeper the broker's death is the end")
         mark = self.mark()
-        os.kill(self.child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
         self.wait_event("resumed", mark)
 
     def hup(self):
