@@ -8,6 +8,7 @@
  */
 #include "control.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -134,7 +135,7 @@ static int find(struct running *r, const struct options *o, struct why *why)
 		return err;
 	r->pidfd = pidfd_open(r->pid, 0);
 	if (r->pidfd < 0)
-		return why_fail(why, -errno, "no server found: process %d: %s", r->pid,
+		return why_fail(why, -ESRCH, "no server found: process %d: %s", r->pid,
 			errno == ESRCH ? "it has ended" : strerror(errno));
 	fd = open_state(r->pid);
 	if (fd == -EACCES || fd == -EPERM)
@@ -245,6 +246,7 @@ static int stop(const struct options *o, struct why *why)
 	if (err && !(err == -EPROTO && o->force))
 		return EXIT_FAILURE;
 	if (!err) {
+		assert(r.state.head);
 		code = ask(&r, o, why);
 		if (code)
 			return code;
@@ -305,6 +307,7 @@ static int upgrade(const struct options *o, struct why *why)
 
 	if (find(&r, o, why))
 		return EXIT_FAILURE;
+	assert(r.state.head && r.state.live);
 	if (!r.state.live->births) {
 		(void)why_fail(why, -ENOTSUP,
 			"process %d was started with --no-keeper, and can't be upgraded", r.pid);

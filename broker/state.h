@@ -100,7 +100,7 @@ struct state_live {
 	uint32_t layout;           /* enum mailbox_layout, as it came out */
 	uint32_t generation;       /* of the server in the mailbox */
 	uint32_t upgrade_result;   /* the keeper: enum state_upgrade, of the last one */
-	char upgrade_reason[96];   /* the keeper: why the last one went wrong */
+	char upgrade_reason[136];  /* the keeper: why the last one went wrong */
 	_Atomic uint64_t upgrades; /* the keeper: that are over, however they went */
 	/* what the keeper made and takes away: inodes tell it from another's of that name */
 	uint64_t socket_device, socket_inode, memory_inode; /* 0: made nothing */
