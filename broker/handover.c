@@ -63,6 +63,7 @@ bool handover_take(struct handover *h)
 {
 	const char *state = getenv("FAMEZ_STATE"), *old = getenv("FAMEZ_OLD");
 	const char *end = getenv("FAMEZ_END");
+	char *next;
 
 	*h = (struct handover){.state_fd = -1, .old = {.fd = -1}};
 	if (!state || !old || !end)
@@ -72,8 +73,9 @@ bool handover_take(struct handover *h)
 	h->back = getenv("FAMEZ_BACK");
 	h->state_fd = (int)strtol(state, NULL, 10);
 	h->descriptors_end = (unsigned)strtoul(end, NULL, 10);
-	if (sscanf(old, "%d:%" SCNu64 ":%" SCNu64, &h->old.fd, &h->old.device, &h->old.inode) != 3)
-		h->old.fd = -1;
+	h->old.fd = (int)strtol(old, &next, 10);
+	h->old.device = strtoull(*next ? next + 1 : next, &next, 10);
+	h->old.inode = strtoull(*next ? next + 1 : next, NULL, 10);
 	clear_environment();
 	close_at_exec();
 	/* It is what we are. */

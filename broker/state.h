@@ -106,7 +106,7 @@ struct state_live {
 	uint64_t socket_device, socket_inode, memory_inode; /* 0: made nothing */
 	uint64_t changes;                                   /* of the mailbox's directory */
 	uint64_t joins, leaves, refused;
-	_Alignas(STATE_LINE) _Atomic uint64_t heartbeat; /* worker 0 */
+	_Atomic uint64_t heartbeat; /* worker 0, once a second */
 };
 
 /* An ID's owner, by ID. The registrar writes; `sock` also the worker that serves it. */

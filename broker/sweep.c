@@ -6,7 +6,6 @@
  */
 #include "sweep.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -39,17 +38,17 @@ static bool is_open(const struct numbers *n, int fd)
 
 /* By one system call: thousands of them, one for each number, would be most of a successor's
  * start. */
-static int look_at_all(struct numbers *n, unsigned end)
+static bool look_at_all(struct numbers *n, unsigned end)
 {
 	*n = (struct numbers){.fd = sys_calloc(end, sizeof(*n->fd)), .end = end};
 	if (!n->fd)
-		return -ENOMEM;
+		return false;
 	for (unsigned fd = 0; fd < end; fd++)
 		n->fd[fd].fd = (int)fd;
 	if (poll(n->fd, end, 0) >= 0)
-		return 0;
+		return true;
 	free(n->fd);
-	return -errno;
+	return false;
 }
 
 static bool option_is(int sock, int option, int value)
@@ -123,7 +122,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 	unsigned count = 0;
 
 	/* Then all of it stays open: the table is large enough for once. */
-	if (look_at_all(&n, end))
+	if (!look_at_all(&n, end))
 		return 0;
 	name(&n, live->listen_fd);
 	name(&n, live->lock_fd);
