@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "bells.h"
+#include "keeper.h"
 #include "ledger.h"
 #include "log.h"
 #include "mailbox.h"
@@ -65,8 +66,8 @@ static int signals_open(struct broker *b)
 	sigset_t ours;
 
 	(void)sigemptyset(&ours);
-	(void)sigaddset(&ours, SIGTERM);
-	(void)sigaddset(&ours, SIGINT);
+	(void)sigaddset(&ours, b->server->kept ? KEEPER_STOP : SIGTERM);
+	(void)sigaddset(&ours, b->server->kept ? KEEPER_INTERRUPT : SIGINT);
 	(void)sigaddset(&ours, SIGHUP);
 	(void)sigaddset(&ours, SIGUSR1);
 	b->signal_fd = sys_signalfd(&ours, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -94,6 +94,11 @@ static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)
 	exit(k->child(k->argument));
 }
 
+static void tell_to_stop(const struct keeping *s)
+{
+	(void)kill(s->broker, s->stop == SIGINT ? KEEPER_INTERRUPT : KEEPER_STOP);
+}
+
 static void begin(struct keeping *s)
 {
 	struct state_live *live = s->k->state->live;
@@ -121,7 +126,7 @@ static void begin(struct keeping *s)
 	s->broker = pid;
 	/* They are blocked there, too, and wait. */
 	if (s->stop)
-		(void)kill(pid, s->stop);
+		tell_to_stop(s);
 	if (s->hang_up)
 		(void)kill(pid, SIGHUP);
 	if (s->report)
@@ -314,8 +319,10 @@ static void on_stop(struct keeping *s, int number)
 	s->stop = number;
 	if (s->k->stored)
 		log_event(stored, LOG_TEXT("signal", number == SIGINT ? "SIGINT" : "SIGTERM"));
-	if (s->broker)
-		(void)kill(s->broker, s->k->stored ? SIGKILL : number);
+	if (s->broker && s->k->stored)
+		(void)kill(s->broker, SIGKILL);
+	else if (s->broker)
+		tell_to_stop(s);
 	else if (s->k->stored)
 		s->code = EXIT_SUCCESS;
 	else
@@ -391,6 +398,8 @@ void keeper_signals(sigset_t *set)
 	for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
 		(void)sigaddset(set, numbers[i]);
 	(void)sigaddset(set, SIGRTMIN);
+	(void)sigaddset(set, KEEPER_STOP);
+	(void)sigaddset(set, KEEPER_INTERRUPT);
 }
 
 int keeper_run(struct keeper *k)

@@ -33,6 +33,12 @@
 #include "handover.h"
 #include "state.h"
 
+/* What the broker gets in place of SIGTERM and SIGINT. Those it does not take: what is sent to a
+ * whole group of processes (^C) reaches the keeper, too, and what was meant for the broker alone
+ * would strand everybody. */
+#define KEEPER_STOP      (SIGRTMIN + 1)
+#define KEEPER_INTERRUPT (SIGRTMIN + 2)
+
 struct keeper {
 	struct state *state;
 	int (*child)(void *argument);  /* the broker: returns its exit code */

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "keeper.h"
 #include "ledger.h"
 #include "log.h"
 #include "recover.h"
@@ -365,6 +366,11 @@ static void read_rules(struct registrar *r)
 
 static void take_signal(struct registrar *r, unsigned number)
 {
+	/* From our keeper (keeper.h). */
+	if (number == (unsigned)KEEPER_STOP)
+		number = SIGTERM;
+	else if (number == (unsigned)KEEPER_INTERRUPT)
+		number = SIGINT;
 	switch (number) {
 	case SIGTERM:
 	case SIGINT:
@@ -389,13 +395,8 @@ static void take_signals(struct registrar *r)
 {
 	struct signalfd_siginfo info;
 
-	/* Where there is a keeper, it alone says when we end: what is sent to a whole group of
-	 * processes (^C) is sent to it, too, and what was meant for us alone would strand
-	 * everybody. */
 	while (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
-		if (!r->keeper || info.ssi_pid == (uint32_t)r->keeper ||
-			(info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT))
-			take_signal(r, info.ssi_signo);
+		take_signal(r, info.ssi_signo);
 }
 
 /* ---- who wants to be told of joins and leaves, by a ring --------------------------------- */
