@@ -195,6 +195,7 @@ step_asan() {
 	units asan
 	task 'asan faults' 'build asan' faults
 	task 'asan clients' 'build asan' many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
+	task 'asan sim' 'build asan' many_tests 'asan sim' build/asan/tests/sim/sim --steps 500000
 	task 'asan lanes' 'build asan' many_tests 'asan lanes' build/asan/tests/lanes/lane_stress
 	soak asan
 }

@@ -59,12 +59,13 @@ static struct sim_ring *sim_of(struct io_uring *ring)
 int __wrap_io_uring_queue_init_params(
 	unsigned entries, struct io_uring *ring, struct io_uring_params *params)
 {
-	struct sim_ring *r = __real_calloc(1, sizeof(*r));
+	struct sim_ring *r;
 	unsigned at = 0;
 	int fd;
 
 	(void)entries;
 	fiber_yield();
+	r = __real_calloc(1, sizeof(*r));
 	assert(r);
 	while (at < RINGS_MAX && rings[at])
 		at++;

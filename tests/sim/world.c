@@ -271,8 +271,8 @@ static void stop(void)
 	if (!world.alive)
 		return;
 	life_end();
-	ring_reset();
 	kernel_close_all();
+	ring_reset();
 	world.calm = true;
 	while (!world.failed && clients_go_on())
 		;
@@ -326,6 +326,7 @@ bool world_play(uint64_t seed)
 	process_forget_heap();
 	actors_reset();
 	life_close();
+	kernel_close_all();
 	ring_reset();
 	kernel_reset();
 	return !world.failed;
