@@ -44,9 +44,10 @@ struct actor *actor_come(bool device, uint32_t limit)
 		n++;
 	if (n == SIM_CLIENTS_MAX)
 		return NULL;
+	serials++;
 	actors[n] = (struct actor){
 		.used = true,
-		.serial = ++serials,
+		.serial = serials,
 		.pid = (int)(1000 + serials),
 		.uid = world.zoned ? 1000 + draw(3) : 1000,
 		.device = device,

@@ -182,6 +182,7 @@ static bool clients_go_on(void)
 static void settle(void)
 {
 	unsigned steps = 0, timers = 0;
+	bool any;
 
 	world.calm = true;
 	if (!world.alive) {
@@ -202,7 +203,9 @@ static void settle(void)
 			continue;
 		}
 		ring_reap();
-		if (run_one() | ring_look())
+		any = run_one();
+		any = ring_look() || any;
+		if (any)
 			continue;
 		if (clients_go_on()) {
 			timers = 0;
