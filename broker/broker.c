@@ -289,7 +289,9 @@ static int fabric_open(struct broker *b)
 	if (err)
 		return err;
 	bells_init(&b->bells, s->state.bells, budget->ids_max, o->vectors);
-	if (!o->silent) {
+	/* Once: afterwards who rings the server is not forgotten, whoever serves. The last is made
+	 * last. */
+	if (!o->silent && bells_fd(&b->bells, budget->server_id, (uint16_t)(o->vectors - 1)) < 0) {
 		err = bells_prepare(&b->bells, budget->server_id);
 		if (err) {
 			(void)why_fail(&s->why, err, "eventfds of the server: %s", strerror(-err));

@@ -119,6 +119,7 @@ keeper() {
 	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
 	many_tests "$1 keeper fdstore" python3 tests/keeper/fdstore.py --server "$bin/famez-server"
 	many_tests "$1 keeper control" python3 tests/keeper/control.py --server "$bin/famez-server"
+	many_tests "$1 keeper mail" python3 tests/keeper/mail.py --server "$bin/famez-server"
 }
 
 formats() {
