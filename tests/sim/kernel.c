@@ -227,7 +227,6 @@ static ssize_t read_signal(struct file *file, void *bytes, size_t count)
 	if (!file->pending)
 		return kernel_fails(EAGAIN);
 	info.ssi_signo = (uint32_t)__builtin_ctzll(file->pending);
-	info.ssi_pid = 1; /* the keeper's */
 	file->pending &= file->pending - 1;
 	memcpy(bytes, &info, sizeof(info));
 	return sizeof(info);

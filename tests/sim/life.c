@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "broker.h"
+#include "keeper.h"
 #include "ledger.h"
 #include "log.h"
 
@@ -214,6 +215,12 @@ void life_begin(void)
 	sim_trace("a broker is started");
 	fibers[fiber_start("registrar", run, NULL)].argument = NULL;
 	world.alive = true;
+}
+
+void life_stop(void)
+{
+	sim_trace("the broker is asked to end");
+	kernel_signal(KEEPER_STOP);
 }
 
 void life_end(void)

@@ -231,6 +231,8 @@ void actors_reset(void);
 
 /** life_begin() - the keeper starts a broker, the first or the next. */
 void life_begin(void);
+/** life_stop() - the keeper asks it to end well. */
+void life_stop(void);
 /** life_end() - it is dead: nothing is left but descriptors and the state memory. */
 void life_end(void);
 /* The file of zones. */

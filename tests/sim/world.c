@@ -263,8 +263,7 @@ static void stop(void)
 	while (!world.failed && (!world.serves || world.dying))
 		step(1);
 	world.stopping = true;
-	kernel_signal(SIGTERM);
-	sim_trace("SIGTERM");
+	life_stop();
 	while (!world.failed && world.alive && !fibers[0].done) {
 		if (++steps > CALM_STEPS_MAX)
 			sim_wrong("the broker does not end");
