@@ -150,9 +150,9 @@ static void the_uuid_is_what_uuid_says(void **state)
 
 static void what_is_no_uuid_is_not_taken_for_one(void **state)
 {
-	static const char *const wrong[] = {"", "8", "8a3c1e2f52b04a519d5d0e6f3f6a7b11", WEB1 "1",
-		"8a3c1e2f-52b0-4a51-9d5d-0e6f3f6a7b1", "8a3c1e2g-52b0-4a51-9d5d-0e6f3f6a7b11",
-		"8a3c1e2f-52b0-4a51-9d5d0e6f3f6a7b11-"};
+	static const char *const wrong[] = {"", "8", "8a3c1e2f52b04a519d5d0e6f3f6a7b11",
+		"8a3c1e2f-52b0-4a51-9d5d-0e6f3f6a7b111", "8a3c1e2f-52b0-4a51-9d5d-0e6f3f6a7b1",
+		"8a3c1e2g-52b0-4a51-9d5d-0e6f3f6a7b11", "8a3c1e2f-52b0-4a51-9d5d0e6f3f6a7b11-"};
 	uint8_t uuid[QEMU_UUID_BYTES];
 
 	(void)state;
