@@ -65,7 +65,7 @@ sum() {
 # until_true COMMAND... - looks again and again; the limit guards against a hang.
 until_true() {
 	local i
-	for ((i = 0; i < 400; i++)); do
+	for ((i = 0; i < 2400; i++)); do
 		"$@" >/dev/null 2>&1 && return 0
 		sleep 0.05
 	done
