@@ -16,6 +16,7 @@
 #include "keeper.h"
 #include "ledger.h"
 #include "log.h"
+#include "look.h"
 #include "mailbox.h"
 #include "peer.h"
 #include "recover.h"
@@ -23,6 +24,7 @@
 #include "report.h"
 #include "state_map.h"
 #include "sys.h"
+#include "trespass.h"
 #include "words.h"
 #include "worker.h"
 
@@ -400,6 +402,27 @@ static void log_start_lines(const struct broker *b)
 		LOG_TEXT("layout", mailbox_layout_name(b->mailbox.layout)),
 		LOG_NUMBER("lane_bytes", b->mailbox.g.lane_bytes),
 		LOG_NUMBER("broker", (uint32_t)getpid()));
+	sandbox_log(&s->sandbox);
+}
+
+/* Before there is a thread: what is done for us from now on by a looker, and what we give up. */
+static int shed(struct server *s)
+{
+	const struct options *o = &s->options;
+	struct look_file files[LOOK_FILES_MAX];
+	unsigned count = 0;
+	int err;
+
+	if (!sandbox_on(&s->sandbox))
+		return 0;
+	if (o->logfile)
+		files[count++] = log_file(o->logfile);
+	sandbox_words(s->state.words, STATE_WORDS_BYTES);
+	err = look_start(&s->sandbox, files, count);
+	if (err)
+		return why_fail(
+			&s->why, err, "--sandbox: the looker does not start: %s", strerror(-err));
+	return sandbox_shed(&s->sandbox, &s->why);
 }
 
 /* From here on the keeper, or main(), may say that we serve. */
@@ -437,7 +460,13 @@ static int serve(struct broker *b)
 		log_event(resumed, LOG_NUMBER("broker", (uint32_t)getpid()),
 			LOG_NUMBER("births", s->state.live->births),
 			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
+	err = sandbox_enter(&s->sandbox, s->pid, &s->why);
+	if (err) {
+		fail_in_use(b, err);
+		goto undo_fabric;
+	}
 	tell_serving(s);
+	trespass(s->state.live->births, &b->registrar.ring);
 	err = registrar_run(
 		&b->registrar, b->workers, &s->listener, b->signal_fd, s->kept ? s->pid : 0);
 	if (err) {
@@ -459,7 +488,9 @@ static int run(struct broker *b)
 	struct server *s = b->server;
 	int err;
 
-	err = signals_open(b);
+	err = shed(s);
+	if (!err)
+		err = signals_open(b);
 	if (err)
 		return err;
 	err = log_start(s->budget.workers + 1u);

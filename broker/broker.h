@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "options.h"
 #include "rules.h"
+#include "sandbox.h"
 #include "state.h"
 #include "store.h"
 #include "sweep.h"
@@ -44,6 +45,7 @@ struct server {
 	struct rules rules; /* in force; they lie in the state */
 	struct listener listener;
 	struct store_passed passed;
+	struct sandbox sandbox;
 	int32_t inherited[STATE_INHERITED_MAX]; /* open before us */
 	bool log_stuck; /* the logger hangs: nothing that it looks at is freed; end by _exit(2) */
 	int parent;     /* a pipe to the process that waits for us to be ready, or -1 */

@@ -270,16 +270,22 @@ static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 {
 	struct request request;
 	ssize_t n;
+	int null;
 
 	POINT_NEVER();
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)prctl(PR_SET_NAME, "famez-looker");
 	if (getppid() != broker)
 		_exit(EXIT_SUCCESS);
-	/* Sockets of clients must close when the broker closes them. */
+	/* What the broker closes must be closed: sockets of clients, and whatever whoever
+	 * started it waits for the end of. */
 	if (sock != 3)
 		(void)dup3(sock, 3, O_CLOEXEC);
 	(void)close_range(4, ~0u, 0);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd < 3; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			(void)close(fd);
 	if (sandbox_enter_looker(s))
 		_exit(EXIT_FAILURE);
 	while ((n = recv(3, &request, sizeof(request), 0)) != 0)

@@ -507,12 +507,27 @@ undo_memory:
 	return err;
 }
 
+/* The filters are made once, for every broker that there will be. */
+static int sandbox_make(struct server *s)
+{
+	const char *without = NULL;
+
+#ifdef FAMEZ_NO_SANDBOX
+	without = "this is " FAMEZ_NO_SANDBOX;
+#endif
+	if (!s->kept)
+		without = "with --no-keeper this process still has names to take away";
+	return sandbox_compile(&s->sandbox, s->options.sandbox, without, &s->why);
+}
+
 /* Returns the exit code; what went wrong has been printed. */
 static int serve(struct server *s, struct keeper *k)
 {
 	int err, code;
 
-	err = k->handed.state_fd >= 0 ? take_over(s, k) : make(s);
+	err = sandbox_make(s);
+	if (!err)
+		err = k->handed.state_fd >= 0 ? take_over(s, k) : make(s);
 	if (err) {
 		handover_back(&k->handed, k->argv, s->why.text);
 		return fail(s, server_exit_code(err));

@@ -22,14 +22,15 @@
 #include "sandbox_calls.h"
 #include "sys.h"
 
-/* What the C library, jemalloc and the compiler's helpers do of themselves: waiting for a thread
- * or a lock, time where the vDSO has none, giving memory back, an abort (which signals are sent
- * to whom is looked at in filter_signals()), the end. Nothing is mapped that could be run. */
+/* What the C library and jemalloc do of themselves: the beginning of a thread that was just made,
+ * waiting for a thread or a lock, time where the vDSO has none, giving memory back, an abort (which
+ * signals are sent to whom is looked at in filter_signals()), the end. Nothing is mapped that could
+ * be run. */
 SANDBOX_BROKER(CALL(clock_gettime), CALL(clock_nanosleep), CALL(exit), CALL(exit_group),
 	CALL(futex), CALL(getpid), CALL(getrandom), CALL(gettid), CALL(kill), CALL(madvise),
 	CALL(mmap, {2, PROT_EXEC, 0}, {3, MAP_ANONYMOUS, MAP_ANONYMOUS}), CALL(munmap),
-	CALL(restart_syscall), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sched_yield),
-	CALL(tgkill));
+	CALL(restart_syscall), CALL(rseq), CALL(rt_sigprocmask), CALL(rt_sigreturn),
+	CALL(sched_yield), CALL(set_robust_list), CALL(tgkill));
 SANDBOX_LOOKER(CALL(exit), CALL(exit_group), CALL(futex), CALL(getpid), CALL(gettid), CALL(kill),
 	CALL(restart_syscall), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(tgkill));
 
@@ -188,14 +189,19 @@ bool sandbox_on(const struct sandbox *s)
 
 /* ---- capabilities and Landlock ---------------------------------------------------------- */
 
-/* Of what we have, keep only @kept: bits of capability numbers. */
-static int keep_capabilities(uint64_t kept)
+#define BIT(capability) (UINT64_C(1) << (capability))
+
+/* Of what we have, keep only @kept: bits of capability numbers; where none of them is ours, then
+ * @instead. */
+static int keep_capabilities(uint64_t kept, uint64_t instead)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(__NR_capget, &head, data) != 0)
 		return -errno;
+	if (!((data[0].effective | (uint64_t)data[1].effective << 32) & kept))
+		kept = instead;
 	/* The bounding set goes while we may still change it; it ends with EINVAL. */
 	for (int c = 0;
 		data[0].effective & (1u << CAP_SETPCAP) && c < 64 && prctl(PR_CAPBSET_READ, c) >= 0;
@@ -252,7 +258,8 @@ int sandbox_shed(const struct sandbox *s, struct why *why)
 	err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 	if (err)
 		return why_fail(why, err, "--sandbox: no_new_privs: %s", strerror(-err));
-	err = keep_capabilities(UINT64_C(1) << CAP_SYS_RESOURCE);
+	/* Either gives leave to have more descriptors in flight (Linux net/core/scm.c). */
+	err = keep_capabilities(BIT(CAP_SYS_RESOURCE), BIT(CAP_SYS_ADMIN));
 	if (err)
 		return why_fail(why, err, "--sandbox: capabilities: %s", strerror(-err));
 	if (s->landlock) {
@@ -290,8 +297,8 @@ static size_t put_decimal(char *line, size_t at, size_t bytes, unsigned number)
 	return put_text(line, at, bytes, digits + n);
 }
 
-/* In a signal handler, perhaps of a process that is no longer ours: the stack, a write. The call
- * was not carried out, and none is that it might try now. */
+/* In a signal handler, perhaps of a process that is no longer ours. The call was not carried
+ * out, and none is that it might try now. */
 static void on_refused(int number, siginfo_t *info, void *context)
 {
 	unsigned call = (unsigned)info->si_syscall;
@@ -305,14 +312,13 @@ static void on_refused(int number, siginfo_t *info, void *context)
 		at = put_text(line, at, sizeof(line), ", number ");
 	}
 	at = put_decimal(line, at, sizeof(line), call);
+	/* Not to standard error: that may be a pipe that nobody reads. */
 	if (last.words) {
 		size_t bytes = at < last.bytes ? at : last.bytes - 1;
 
 		memcpy(last.words, line, bytes);
 		last.words[bytes] = '\0';
 	}
-	line[at++] = '\n';
-	(void)!write(STDERR_FILENO, line, at);
 	/* SA_RESETHAND and SA_NODEFER: this is the end. */
 	(void)raise(number);
 	_exit(EXIT_FAILURE);
@@ -377,14 +383,18 @@ static int enter(const struct sock_fprog *program, pid_t keeper)
 	return err ? err : install(program);
 }
 
-int sandbox_enter(const struct sandbox *s, pid_t keeper, char *words, size_t bytes, struct why *why)
+void sandbox_words(char *words, size_t bytes)
+{
+	last.words = words;
+	last.bytes = bytes;
+}
+
+int sandbox_enter(const struct sandbox *s, pid_t keeper, struct why *why)
 {
 	int err;
 
 	if (!sandbox_on(s))
 		return 0;
-	last.words = words;
-	last.bytes = bytes;
 	last.names = s->names;
 	err = enter(&s->broker, keeper);
 	return err ? why_fail(why, err, "--sandbox: seccomp: %s", strerror(-err)) : 0;
@@ -400,8 +410,7 @@ int sandbox_enter_looker(const struct sandbox *s)
 	err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 	/* What is needed to look into another user's process. */
 	if (!err)
-		err = keep_capabilities(
-			UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH);
+		err = keep_capabilities(BIT(CAP_SYS_PTRACE) | BIT(CAP_DAC_READ_SEARCH), 0);
 	return err ? err : enter(&s->looker, 0);
 }
 

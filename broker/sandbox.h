@@ -7,8 +7,9 @@
  * socket and start no program:
  *
  *   capabilities   All are given up but CAP_SYS_RESOURCE, by which root's broker may have more
- *                  descriptors in flight than its limit (Linux net/core/scm.c); in the bounding
- *                  set, too.
+ *                  descriptors in flight than its limit; in the bounding set, too. A container
+ *                  that has CAP_SYS_ADMIN in its place keeps that one, of which the filter
+ *                  leaves no more.
  *   Landlock       No file system, no TCP, no abstract sockets, no process outside of it to be
  *                  looked at (Linux 5.13 and newer).
  *   seccomp        A system call that no list names (sandbox_calls.h) is not carried out, and
@@ -68,12 +69,16 @@ bool sandbox_on(const struct sandbox *s);
 int sandbox_shed(const struct sandbox *s, struct why *why);
 
 /**
- * sandbox_enter() - from now on, in all threads, only what is listed. @keeper: whom it may send
- * SIGRTMIN, 0: nobody. What is said when it is left is written to @words (of @bytes, borrowed
- * for as long as the process lives; NULL: to standard error alone). Returns 0 or -errno.
+ * sandbox_words() - where a process that leaves its sandbox says what it was stopped at: @words, of
+ * @bytes, borrowed for as long as it lives. Of its looker, too.
  */
-int sandbox_enter(
-	const struct sandbox *s, pid_t keeper, char *words, size_t bytes, struct why *why);
+void sandbox_words(char *words, size_t bytes);
+
+/**
+ * sandbox_enter() - from now on, in all threads, only what is listed. @keeper: whom it may send
+ * SIGRTMIN, 0: nobody. Returns 0 or -errno.
+ */
+int sandbox_enter(const struct sandbox *s, pid_t keeper, struct why *why);
 
 /** sandbox_enter_looker() - the same for the looker, which has one thread. */
 int sandbox_enter_looker(const struct sandbox *s);

@@ -127,7 +127,7 @@ def test_a_power_of_two_is_taken_as_it_is_without_a_word():
     with Broker("--silent", size="4M") as broker:
         assert size_of(broker.join()) == 4 * MIB
         said = {e["event"] for e in broker.log.entries if e and e["level"] == "notice"}
-        assert said <= {"start", "listening"}, said
+        assert said <= {"start", "sandbox", "listening"}, said
 
 
 def test_a_size_below_a_page_becomes_a_page_or_is_refused():
