@@ -34,8 +34,9 @@ SANDBOX_LOOKER(CALL(recvfrom), CALL(sendmsg), CALL(close), CALL(read), CALL(getd
 /* Counting more would hold up who asks; such a process counts as full. */
 #define USE_COUNTED_MAX 65536u
 
-/* A look takes some 10 us; but a process can be in a state in which it can't be looked at. */
-#define PATIENCE_S 1
+/* A look takes some 10 us; but a process can be in a state in which it can't be looked at, and the
+ * machine may be busy. */
+#define PATIENCE_S 5
 
 /* What is asked for, beside enum look: the file of that number. */
 #define LOOK_FILE 100u
