@@ -417,6 +417,10 @@ static int shed(struct server *s)
 		return 0;
 	if (o->logfile)
 		files[count++] = log_file(o->logfile);
+	if (o->zone_file)
+		files[count++] = rules_file(o->zone_file);
+	if (o->bind_file)
+		files[count++] = rules_file(o->bind_file);
 	sandbox_words(s->state.words, STATE_WORDS_BYTES);
 	err = look_start(&s->sandbox, files, count);
 	if (err)

@@ -178,7 +178,8 @@ static int ask(uint32_t what, pid_t pid, void *to, size_t bytes)
 	(void)pthread_mutex_lock(&asked.lock);
 	request.token = ++asked.token;
 	n = send(asked.sock, &request, sizeof(request), MSG_NOSIGNAL);
-	assert(n > 0 || errno == EAGAIN || errno == EINTR);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		sandbox_end("the looker is gone");
 	while (n > 0) {
 		struct iovec io[] = {{&reply, sizeof(reply)}, {to, bytes}};
 		union passed passed;
@@ -195,8 +196,9 @@ static int ask(uint32_t what, pid_t pid, void *to, size_t bytes)
 				n = 1;
 			continue;
 		}
-		/* It is gone, and we can't have another. */
-		assert(n >= (ssize_t)sizeof(reply));
+		/* And in the sandbox there can't be another. */
+		if (n < (ssize_t)sizeof(reply))
+			sandbox_end("the looker is gone");
 		fd = take_descriptor(&message);
 		if (reply.token == request.token) {
 			result = fd >= 0 ? fd : reply.result;

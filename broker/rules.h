@@ -37,6 +37,7 @@ struct rules {
 };
 
 /** rules_file() - how a file of rules at @path is opened. */
+/** rules_file() - how such a file is opened, for the looker that opens it anew. */
 struct look_file rules_file(const char *path);
 
 /**

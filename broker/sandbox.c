@@ -297,6 +297,21 @@ static size_t put_decimal(char *line, size_t at, size_t bytes, unsigned number)
 	return put_text(line, at, bytes, digits + n);
 }
 
+/* Not to standard error: that may be a pipe that nobody reads. */
+static void say_last(const char *text)
+{
+	size_t at = last.words ? put_text(last.words, 0, last.bytes, text) : 0;
+
+	if (last.words)
+		last.words[at] = '\0';
+}
+
+void sandbox_end(const char *text)
+{
+	say_last(text);
+	_exit(EXIT_FAILURE);
+}
+
 /* In a signal handler, perhaps of a process that is no longer ours. The call was not carried
  * out, and none is that it might try now. */
 static void on_refused(int number, siginfo_t *info, void *context)
@@ -312,13 +327,8 @@ static void on_refused(int number, siginfo_t *info, void *context)
 		at = put_text(line, at, sizeof(line), ", number ");
 	}
 	at = put_decimal(line, at, sizeof(line), call);
-	/* Not to standard error: that may be a pipe that nobody reads. */
-	if (last.words) {
-		size_t bytes = at < last.bytes ? at : last.bytes - 1;
-
-		memcpy(last.words, line, bytes);
-		last.words[bytes] = '\0';
-	}
+	line[at] = '\0';
+	say_last(line);
 	/* SA_RESETHAND and SA_NODEFER: this is the end. */
 	(void)raise(number);
 	_exit(EXIT_FAILURE);

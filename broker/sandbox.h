@@ -80,6 +80,9 @@ void sandbox_words(char *words, size_t bytes);
  */
 int sandbox_enter(const struct sandbox *s, pid_t keeper, struct why *why);
 
+/** sandbox_end() - end the process; @text is what it says. */
+_Noreturn void sandbox_end(const char *text);
+
 /** sandbox_enter_looker() - the same for the looker, which has one thread. */
 int sandbox_enter_looker(const struct sandbox *s);
 

@@ -24,6 +24,8 @@
 #include "sandbox_calls.h"
 #include "sys.h"
 
+SANDBOX_BROKER(CALL(sendmsg), CALL(close));
+
 SANDBOX_BROKER(CALL(sendmsg), CALL(read), CALL(write), CALL(close));
 
 #define NAME       "famez-"
