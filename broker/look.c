@@ -262,8 +262,14 @@ static void answer(int sock, const struct request *request)
 		};
 		memcpy(CMSG_DATA(&passed.align), &fd, sizeof(fd));
 	}
-	/* Who does not hear it has given up, or is gone. */
-	(void)sendmsg(sock, &message, MSG_NOSIGNAL);
+	/* Who does not hear it has given up, or is gone; but a descriptor can be one too many in
+	 * flight. */
+	if (sendmsg(sock, &message, MSG_NOSIGNAL) < 0 && fd >= 0) {
+		reply.result = -errno;
+		message.msg_control = NULL;
+		message.msg_controllen = 0;
+		(void)sendmsg(sock, &message, MSG_NOSIGNAL);
+	}
 	if (fd >= 0)
 		(void)close(fd);
 }

@@ -191,17 +191,19 @@ bool sandbox_on(const struct sandbox *s)
 
 #define BIT(capability) (UINT64_C(1) << (capability))
 
-/* Of what we have, keep only @kept: bits of capability numbers; where none of them is ours, then
- * @instead. */
-static int keep_capabilities(uint64_t kept, uint64_t instead)
+/* Either gives leave to have more descriptors in flight than the limit (Linux net/core/scm.c). */
+#define IN_FLIGHT (BIT(CAP_SYS_RESOURCE) | BIT(CAP_SYS_ADMIN))
+
+/* Of what we have, keep only @kept: bits of capability numbers. */
+static int keep_capabilities(uint64_t kept)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(__NR_capget, &head, data) != 0)
 		return -errno;
-	if (!((data[0].effective | (uint64_t)data[1].effective << 32) & kept))
-		kept = instead;
+	if (data[0].effective & BIT(CAP_SYS_RESOURCE))
+		kept &= ~BIT(CAP_SYS_ADMIN);
 	/* The bounding set goes while we may still change it; it ends with EINVAL. */
 	for (int c = 0;
 		data[0].effective & (1u << CAP_SETPCAP) && c < 64 && prctl(PR_CAPBSET_READ, c) >= 0;
@@ -258,8 +260,7 @@ int sandbox_shed(const struct sandbox *s, struct why *why)
 	err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 	if (err)
 		return why_fail(why, err, "--sandbox: no_new_privs: %s", strerror(-err));
-	/* Either gives leave to have more descriptors in flight (Linux net/core/scm.c). */
-	err = keep_capabilities(BIT(CAP_SYS_RESOURCE), BIT(CAP_SYS_ADMIN));
+	err = keep_capabilities(IN_FLIGHT);
 	if (err)
 		return why_fail(why, err, "--sandbox: capabilities: %s", strerror(-err));
 	if (s->landlock) {
@@ -418,9 +419,9 @@ int sandbox_enter_looker(const struct sandbox *s)
 		return 0;
 	last.names = s->names;
 	err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
-	/* What is needed to look into another user's process. */
+	/* What is needed to look into another user's process, and to hand over a file. */
 	if (!err)
-		err = keep_capabilities(BIT(CAP_SYS_PTRACE) | BIT(CAP_DAC_READ_SEARCH), 0);
+		err = keep_capabilities(BIT(CAP_SYS_PTRACE) | BIT(CAP_DAC_READ_SEARCH) | IN_FLIGHT);
 	return err ? err : enter(&s->looker, 0);
 }
 

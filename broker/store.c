@@ -24,8 +24,6 @@
 #include "sandbox_calls.h"
 #include "sys.h"
 
-SANDBOX_BROKER(CALL(sendmsg), CALL(close));
-
 SANDBOX_BROKER(CALL(sendmsg), CALL(read), CALL(write), CALL(close));
 
 #define NAME       "famez-"
