@@ -260,7 +260,8 @@ int sandbox_shed(const struct sandbox *s, struct why *why)
 	err = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 	if (err)
 		return why_fail(why, err, "--sandbox: no_new_privs: %s", strerror(-err));
-	err = keep_capabilities(IN_FLIGHT);
+	/* Newer kernels count rings as locked memory, and each worker makes its own later on. */
+	err = keep_capabilities(IN_FLIGHT | BIT(CAP_IPC_LOCK));
 	if (err)
 		return why_fail(why, err, "--sandbox: capabilities: %s", strerror(-err));
 	if (s->landlock) {

@@ -9,7 +9,7 @@
  *   capabilities   All are given up but CAP_SYS_RESOURCE, by which root's broker may have more
  *                  descriptors in flight than its limit; in the bounding set, too. A container
  *                  that has CAP_SYS_ADMIN in its place keeps that one, of which the filter
- *                  leaves no more.
+ *                  leaves no more. And CAP_IPC_LOCK, for the rings.
  *   Landlock       No file system, no TCP, no abstract sockets, no process outside of it to be
  *                  looked at (Linux 5.13 and newer).
  *   seccomp        A system call that no list names (sandbox_calls.h) is not carried out, and
