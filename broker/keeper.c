@@ -164,6 +164,8 @@ static void schedule_next(struct keeping *s)
 		s->pause_ns = PAUSE_LAST_NS;
 }
 
+static void on_serving(struct keeping *s);
+
 static void on_death(struct keeping *s, int status)
 {
 	bool asked = s->stop && WIFEXITED(status);
@@ -178,6 +180,7 @@ static void on_death(struct keeping *s, int status)
 		s->code = WEXITSTATUS(status);
 		return;
 	}
+	on_serving(s); /* it may have said so just before */
 	log_death(s, status);
 	s->broker = 0;
 	s->restarts++;

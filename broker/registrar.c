@@ -237,15 +237,8 @@ static void log_gone(struct registrar *r, const struct message *m)
 
 static void finish_report(struct registrar *r)
 {
-	const struct membership *m = &r->membership;
-
 	if (--r->reports_missing)
 		return;
-	r->report->present = m->present;
-	r->report->opening = m->opening;
-	r->report->joins = m->joins;
-	r->report->leaves = m->leaves;
-	r->report->refused = m->refused;
 	memcpy(r->report->refused_for, r->door.refused, sizeof(r->report->refused_for));
 	r->report->state_bytes = r->state->head->bytes - state_groups_bytes(&r->state->head->wish);
 	if (!r->door.rules->zone_file && !r->door.rules->bind_file)
@@ -334,9 +327,16 @@ static bool messages_wait(const struct registrar *r)
 static void start_report(struct registrar *r)
 {
 	const struct message report = {.kind = MESSAGE_REPORT};
+	const struct membership *m = &r->membership;
 
 	r->report_wanted = false;
 	atomic_store(&r->report->busy, true);
+	/* Of this very moment, as the log's end that workers will tell of. */
+	r->report->present = m->present;
+	r->report->opening = m->opening;
+	r->report->joins = m->joins;
+	r->report->leaves = m->leaves;
+	r->report->refused = m->refused;
 	for (uint32_t id = 0; id < r->report->ids_max; id++)
 		r->report->peers[id].filled = false;
 	r->reports_missing = r->workers_count;

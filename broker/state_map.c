@@ -29,7 +29,7 @@ static int map(int fd, uint64_t bytes, void **at, struct why *why)
 int state_create(struct state *s, const struct state_wish *wish, struct why *why)
 {
 	uint64_t bytes = state_bytes(wish);
-	void *memory;
+	void *memory = NULL;
 	int fd, err;
 
 	fd = sys_memfd("famez-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -59,8 +59,8 @@ undo_fd:
 /* Only its head, and read only: nothing in it may be relied on yet. */
 int state_check_fd(int fd, struct why *why)
 {
-	struct state_head head;
-	struct stat st;
+	struct state_head head = {0};
+	struct stat st = {0};
 	const char *wrong;
 
 	if (sys_fstat(fd, &st) != 0)
@@ -76,7 +76,7 @@ int state_check_fd(int fd, struct why *why)
 int state_attach(struct state *s, int fd, struct why *why)
 {
 	struct state_head head;
-	void *memory;
+	void *memory = NULL;
 	int err;
 
 	err = state_check_fd(fd, why);

@@ -159,7 +159,7 @@ enum view_says view_next(
 void view_commit(
 	struct view *v, const struct view_client *c, const struct roster *r, unsigned count)
 {
-	struct notice n;
+	struct notice n = {0};
 
 	while (count--) {
 		enum view_says says = view_next(v, c, r, &n);

@@ -67,8 +67,8 @@ struct slot {
 
 /* What the parent has seen of one socket. */
 struct reader {
-	int fd;
 	int64_t next;
+	int fd;
 	unsigned partial;
 };
 
@@ -183,6 +183,7 @@ static pid_t start(void)
 	for (unsigned t = 1; t < THREADS; t++) {
 		pthread_t thread;
 
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr): a number */
 		if (pthread_create(&thread, NULL, send_for_ever, (void *)(uintptr_t)t) != 0)
 			_exit(4);
 	}
@@ -267,7 +268,7 @@ static int run(enum way how, unsigned deaths, int sign, struct figures *f)
 	}
 	while (result == 0 && f->deaths < deaths) {
 		pid_t child = start();
-		uint64_t end = now_ns() + roll(1500) * 1000u;
+		uint64_t end = now_ns() + roll(1500) * UINT64_C(1000);
 		unsigned most = (unsigned[]){0, 1, 40, 1000}[roll(4)];
 		int status;
 

@@ -150,7 +150,7 @@ static void *run(void *argument)
 
 static void *aligned(void *at)
 {
-	return (void *)(((uintptr_t)at + STATE_LINE - 1) / STATE_LINE * STATE_LINE);
+	return (char *)at + (STATE_LINE - (uintptr_t)at % STATE_LINE) % STATE_LINE;
 }
 
 void life_open(void)

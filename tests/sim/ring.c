@@ -313,7 +313,7 @@ static void take(struct sim_ring *r, const struct io_uring_sqe *sqe)
 	op = free_op(r);
 	*op = (struct pending){.opcode = sqe->opcode, .data = sqe->user_data};
 	if (sqe->opcode == IORING_OP_TIMEOUT) {
-		time = (const void *)(uintptr_t)sqe->addr;
+		time = (const void *)(uintptr_t)sqe->addr; /* NOLINT(performance-no-int-to-ptr) */
 		op->due_ns = world.now_ns + (uint64_t)time->tv_sec * 1000000000u +
 			     (uint64_t)time->tv_nsec;
 		return;
@@ -326,7 +326,7 @@ static void take(struct sim_ring *r, const struct io_uring_sqe *sqe)
 		return;
 	}
 	file_hold(op->file);
-	op->buffer = (void *)(uintptr_t)sqe->addr;
+	op->buffer = (void *)(uintptr_t)sqe->addr; /* NOLINT(performance-no-int-to-ptr) */
 	op->events = (short)sqe->poll32_events;
 	op->multishot = sqe->opcode == IORING_OP_POLL_ADD && sqe->len & IORING_POLL_ADD_MULTI;
 	if (op->multishot && is_there(op))

@@ -53,19 +53,18 @@ void sim_wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* ---- fiber.c --------------------------------------------------------------------------- */
 
 struct fiber {
-	bool used, done;
-	bool waits;     /* for *wakes to be nonzero; else it may go on */
-	bool in_kernel; /* in a system call that a death does not cut short */
 	const char *name;
 	bool (*wakes)(void *);
 	void *wakes_argument;
 	void *(*run)(void *);
 	void *argument;
-	jmp_buf at;
-	bool begun;
-	ucontext_t first;
 	void *stack;
 	void *sanitizer;
+	jmp_buf at;
+	ucontext_t first;
+	bool used, done, begun;
+	bool waits;     /* for *wakes to be nonzero; else it may go on */
+	bool in_kernel; /* in a system call that a death does not cut short */
 };
 
 extern struct fiber fibers[SIM_FIBERS_MAX];
@@ -178,21 +177,21 @@ enum actor_phase {
 	PHASE_REFUSED, /* got its -1 */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by what belongs together */
 struct actor {
-	bool used;
 	uint64_t serial;
+	struct file *socket; /* the broker's end; NULL until accepted, and when that is closed */
 	int pid;
 	unsigned uid;
-	bool device;
 	uint32_t limit; /* descriptors that its process may hold */
-	bool stalled;   /* reads nothing for now */
-	bool spoke;     /* it said something, and will be dropped */
 	enum actor_phase phase;
-	struct file *socket; /* the broker's end; NULL until accepted, and when that is closed */
-	bool hung_up;        /* the broker's end is closed or shut */
+	bool used, device;
+	bool stalled;      /* reads nothing for now */
+	bool spoke;        /* it said something, and will be dropped */
+	bool hung_up;      /* the broker's end is closed or shut */
+	bool leave_unread; /* the last message in its socket is a leave */
 	unsigned head, count;
 	struct word words[SIM_SOCKET_WORDS];
-	bool leave_unread; /* the last message in its socket is a leave */
 	/* what it has made of it */
 	uint32_t id;
 	uint32_t unfinished; /* ID whose vectors are coming, or SIM_IDS_MAX */

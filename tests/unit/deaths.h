@@ -11,13 +11,14 @@
 #include <setjmp.h>
 #include <stdbool.h>
 
+#include "state.h"
+
 static struct {
 	jmp_buf end;
 	unsigned left; /* points until death; 0: none comes */
 	unsigned passed;
 } death;
 
-void state_point_reached(void);
 void state_point_reached(void)
 {
 	death.passed++;

@@ -246,15 +246,14 @@ static void step_worker(unsigned n, bool may_sleep)
 /* ---- peers -------------------------------------------------------------------------------- */
 
 struct speaker {
-	uint32_t id, generation;
-	bool here, member, asleep;
 	struct famez_tx tx;
 	struct famez_rx rx;
-	uint32_t sleep;
+	uint32_t id, generation, sleep;
+	unsigned unread; /* at most, of what was or will be said to it */
+	bool here, member, asleep;
+	bool waits;           /* for room */
 	uint64_t said, heard; /* questions and answers */
 	uint64_t owed_bulk;   /* messages of BULK_BYTES that had no room */
-	bool waits;           /* for room */
-	unsigned unread;      /* at most, of what was or will be said to it */
 	uint64_t group_said;
 	uint64_t group_heard[IDS]; /* of each sender's, the last */
 };
