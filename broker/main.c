@@ -310,9 +310,8 @@ static int same_fabric(struct server *s, const struct state_head *head)
 	if (memcmp(&ours, there, sizeof(ours)) == 0)
 		return 0;
 	return why_fail(&s->why, -EPROTO,
-		"state: this program makes another fabric of the same options, and can't go on "
-		"with "
-		"that one");
+		"state: with these options this program makes another fabric; give those that the "
+		"fabric was started with, or end it first (--stop)");
 }
 
 /* --check-state: could we? */
