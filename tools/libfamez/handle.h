@@ -2,8 +2,8 @@
 /*
  * handle.h - what is behind a struct famez: one membership, and its mailbox if it has one.
  *
- * peer.c owns the handle and what comes from the server; messages.c owns the post, which is
- * there from famez_mailbox_open() on. Both may read all of it.
+ * peer.c owns the handle; a transport (transport.h) its link, and what comes from there;
+ * messages.c the post, which is there from famez_mailbox_open() on. All may read all of it.
  */
 #ifndef FAMEZ_HANDLE_H
 #define FAMEZ_HANDLE_H
@@ -25,6 +25,12 @@ struct seat {
 	uint32_t told : 12; /* vectors announced, 0..2048; 0: no such peer */
 	uint32_t set : 20;  /* its eventfds in the store; 0: all announced were lost */
 };
+
+/* What epoll returns for the link and the mailbox's descriptors; a vector is returned for what it
+ * is. */
+#define READY_LINK      FAMEZ_WIRE_VECTORS_MAX
+#define READY_TIMER     (FAMEZ_WIRE_VECTORS_MAX + 1)
+#define READY_CALL_BACK (FAMEZ_WIRE_VECTORS_MAX + 2)
 
 /* Steps of one famez_next(): a server that sends nothing of interest for ever
  * can't keep our caller from its other work. */
@@ -67,12 +73,14 @@ struct post {
 struct famez {
 	enum state state;
 	int error; /* FAILED: why */
-	int sock;
+	const struct transport *transport;
+	int link; /* what the transport hears from; -1: nothing any more */
 	int epoll;
-	int held;        /* the descriptor of the message that is being assembled */
-	unsigned streak; /* messages until the epoll descriptor is asked again */
-	struct stream stream;
-	uint16_t id; /* MEMBER */
+	unsigned streak;       /* things received until the epoll descriptor is asked again */
+	int held;              /* socket.c: descriptor of the message that is being assembled */
+	struct stream stream;  /* socket.c */
+	struct device *device; /* device.c */
+	uint16_t id;           /* MEMBER */
 	void *memory;
 	size_t bytes;
 	struct famez_bells *bells;
@@ -93,8 +101,17 @@ int handle_remaining_ms(const struct timespec *deadline);
  */
 int handle_step(struct famez *f, struct famez_event *event, int timeout_ms, bool *idle);
 
-/** handle_watch() - have the post's descriptors in the epoll descriptor. Returns 0 or -errno. */
-int handle_watch(struct famez *f, int timer, int call_back);
+/** handle_watch() - have a descriptor in the epoll descriptor. Returns 0 or -errno. */
+int handle_watch(struct famez *f, int fd, uint32_t what);
+
+/** handle_reach() - make room for what we know of this peer. Returns 0 or -ENOMEM. */
+int handle_reach(struct famez *f, uint16_t id);
+
+/** handle_fails() - the other side is not to be had any more, for this reason. Returns it. */
+int handle_fails(struct famez *f, int err);
+
+/** handle_close_link() - f->link is watched no more, and closed. More than once is fine. */
+void handle_close_link(struct famez *f);
 
 /** messages_next() - famez_next() where there is a mailbox. */
 int messages_next(struct famez *f, struct famez_event *event);

@@ -15,6 +15,7 @@
 
 #include "handle.h"
 #include "mail.h"
+#include "transport.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -193,7 +194,7 @@ static int kept_of_peer(struct famez *f, uint16_t id, struct famez_event *event)
 	while (k->told[id] < famez_vectors(f, id)) {
 		uint16_t vector = k->told[id]++;
 
-		if (famez_bell_fd(f, id, vector) < 0)
+		if (!f->transport->can_ring(f, id, vector))
 			continue; /* its descriptor was lost: that was an error */
 		*event = (struct famez_event){
 			.kind = FAMEZ_EVENT_VECTOR, .peer = id, .vector = vector};
@@ -351,7 +352,11 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 	}
 	err = set_timer(p->timer, FAMEZ_TICK_NS, FAMEZ_TICK_NS);
 	if (!err)
-		err = handle_watch(f, p->timer, p->call_back);
+		err = handle_watch(f, p->timer, READY_TIMER);
+	if (!err)
+		err = handle_watch(f, p->call_back, READY_CALL_BACK);
+	if (!err && f->transport->take_mailbox)
+		err = f->transport->take_mailbox(f);
 	if (err)
 		goto undo_call_back;
 	spin_init(&p->spin, how->spin_us);
