@@ -21,7 +21,7 @@
 #define DEATHS_MAX 64u
 
 struct death {
-	char place[48]; /* FILE:LINE; empty: any */
+	char place[48]; /* empty: any */
 	unsigned nth;
 };
 
@@ -36,11 +36,19 @@ static atomic_int mine = -1; /* which death of the plan is ours, once a point wa
 extern struct point *const __start_famez_points[]; /* the linker's */
 extern struct point *const __stop_famez_points[];
 
+static const char *name_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 static const char *place_of(const struct point *p, char *to, size_t bytes)
 {
-	const char *slash = strrchr(p->file, '/');
-
-	(void)snprintf(to, bytes, "%s:%d", slash ? slash + 1 : p->file, p->line);
+	if (strcmp(p->unit, p->file) == 0)
+		(void)snprintf(to, bytes, "%s:%d", name_of(p->file), p->line);
+	else
+		(void)snprintf(to, bytes, "%s/%s", name_of(p->unit), p->function);
 	return to;
 }
 
@@ -61,7 +69,7 @@ static void plan_one(struct death *d, const char *text)
 	d->nth = (unsigned)strtoul(colon ? colon + 1 : text, &end, 10);
 	if (*end || !d->nth || (colon && (size_t)(colon - text) >= sizeof(d->place))) {
 		(void)fprintf(stderr,
-			"FAMEZ_CRASH: want list, trace or [FILE:LINE:]NTH,..., not \"%s\"\n", text);
+			"FAMEZ_CRASH: want list, trace or [PLACE:]NTH,..., not \"%s\"\n", text);
 		abort();
 	}
 	if (colon)

@@ -6,11 +6,13 @@
  * store into the state, every message sent and every other system call of sys.h is followed by a
  * point, and FAMEZ_CRASH says at which of them the process kills itself:
  *
- *     FAMEZ_CRASH=list             print all places, FILE:LINE each, and exit
+ *     FAMEZ_CRASH=list             print all places, and exit
  *     FAMEZ_CRASH=trace            say on stderr which are passed
  *     FAMEZ_CRASH=40               the keeper's child dies at the 40th point that it passes
  *     FAMEZ_CRASH=40,7             ... and its successor at its own 7th
  *     FAMEZ_CRASH=state.c:120:3    at the third time at this place
+ *
+ * A place is FILE:LINE, or for a call of sys.h that FILE makes, FILE/CALL: peer.c/sys_sendmmsg.
  *
  * The process that was started, the keeper, never dies of it. Otherwise there is nothing here.
  * Any thread.
@@ -22,7 +24,9 @@
 #include <stdatomic.h>
 
 struct point {
-	const char *file;
+	const char *unit; /* the source file that was compiled */
+	const char *file; /* where the point stands: there, or in a header */
+	const char *function;
 	int line;
 	atomic_uint passed; /* in this process */
 };
@@ -33,7 +37,8 @@ void point_passed(struct point *point);
 /* All of them are found by their section. */
 #define POINT()                                                                                    \
 	do {                                                                                       \
-		static struct point point_here_ = {__FILE__, __LINE__, 0};                         \
+		static struct point point_here_ = {                                                \
+			__BASE_FILE__, __FILE__, __func__, __LINE__, 0};                           \
 		static struct point *const point_listed_                                           \
 			__attribute__((section("famez_points"), used)) = &point_here_;             \
 		point_passed(&point_here_);                                                        \
