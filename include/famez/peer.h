@@ -46,7 +46,8 @@ void famez_bells_close(struct famez_bells *bells);
 
 /** How to join. Zero every field you don't set. */
 struct famez_join {
-	const char *socket;        /* path of the server's UNIX socket; read before return */
+	const char *socket;        /* path of the server's UNIX socket, or, in a guest, of the
+				    * driver's device (/dev/famez0); read before return */
 	int timeout_ms;            /* famez_join() only: 0 waits for ever */
 	struct famez_bells *bells; /* borrowed until famez_leave(); NULL: a store of our own */
 };
@@ -59,6 +60,12 @@ struct famez_join {
  * -ECONNREFUSED: nobody listens), -EACCES where the server refused us (it sent
  * a version other than 0), -ECONNRESET where it closed the socket half-way,
  * -ETIMEDOUT, -EPROTO (not an ivshmem server), -ENAMETOOLONG, -EMFILE, -ENOMEM.
+ *
+ * Through a guest's device all is the same but this. Nobody waits. One handle at a time has the
+ * device (-EBUSY), and -EOPNOTSUPP says that it has memory only. Who comes and goes is read from
+ * the mailbox's directory; without one nobody is known, and anybody can be rung. Without a mailbox
+ * opened, the driver's own doorbells are told as well. FAMEZ_EVENT_LOST: the device was unplugged,
+ * and to touch the memory then is SIGBUS.
  */
 int famez_join(struct famez **out, const struct famez_join *how);
 
@@ -148,7 +155,8 @@ int famez_ring(struct famez *f, uint16_t peer, uint16_t vector);
 /**
  * famez_bell_fd() - the eventfd behind a peer's (or our own) vector, for those
  * who ring or wait in a loop of their own. Borrowed: never close it, and poll
- * before you read or write. Returns a descriptor, -ENOTCONN or -EINVAL.
+ * before you read or write. Returns a descriptor, -ENOTCONN or -EINVAL; in a guest -EINVAL for
+ * all vectors but our own.
  */
 int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector);
 

@@ -1,5 +1,5 @@
 # libfamez against a scripted server, without a broker.
-foreach(name libfamez libfamez_memory libfamez_peers libfamez_store
+foreach(name libfamez libfamez_device libfamez_memory libfamez_peers libfamez_store
     mail mail_batch mail_handle mail_hostile mail_peers mail_quick mail_slots mail_threads)
   add_executable(test_${name} test_${name}.c)
   target_include_directories(test_${name} PRIVATE
@@ -10,3 +10,5 @@ endforeach()
 # Each allocation of the library can be made to fail.
 target_link_options(test_libfamez_memory PRIVATE
   LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup)
+# A driver that is made up.
+target_link_options(test_libfamez_device PRIVATE LINKER:--wrap=open,--wrap=ioctl,--wrap=mmap)

@@ -222,12 +222,12 @@ int mail_open(struct mail **out, const struct mail_place *place, const struct fa
 	m->entry = famez_entry_at(m->base, &m->g, m->id);
 	m->ring = place->ring;
 	m->owner = place->owner;
-	m->watch = how->watch != 0;
+	m->watch = how->watch || place->watches;
 	m->in = calloc(g.ids, sizeof(struct mail_in *));
 	m->out = calloc(g.ids, sizeof(struct mail_out *));
 	m->texts = calloc(WORDS(g.ids), sizeof(uint64_t));
 	m->owed = calloc(WORDS(g.ids), sizeof(uint64_t));
-	err = directory_init(&m->directory, m->base, &m->g, m->id, m->watch);
+	err = directory_init(&m->directory, m->base, &m->g, m->id, how->watch);
 	if (err || !m->in || !m->out || !m->texts || !m->owed) {
 		free_all(m);
 		return -ENOMEM;

@@ -85,7 +85,7 @@ struct mail {
 	uint16_t text_wants; /* FAMEZ_EVENT_ROOM is wanted for a text to this one; 0: no */
 	uint64_t *owed;      /* bitmap: this ID is to be rung once its bell is known */
 	bool unheard;        /* a bell was not known: see whether the server has told it */
-	bool watch;          /* as asked for */
+	bool watch;          /* be rung when somebody joins or leaves */
 	bool blocked;        /* somebody waits for a receiver's life or death */
 	bool garbled;        /* some lane may have been garbled without being told of */
 	bool fresh;          /* as mail_in.fresh, where all senders ring one vector */
@@ -104,6 +104,7 @@ struct mail_place {
 	uint16_t id;
 	int (*ring)(void *owner, uint16_t peer, uint16_t vector);
 	void *owner;
+	bool watches; /* be rung when somebody joins or leaves, whoever asks for it */
 };
 
 /** mail_open() - as famez_mailbox_open(); the base stays the caller's and outlives it. */

@@ -355,18 +355,22 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 		err = handle_watch(f, p->timer, READY_TIMER);
 	if (!err)
 		err = handle_watch(f, p->call_back, READY_CALL_BACK);
-	if (!err && f->transport->take_mailbox)
-		err = f->transport->take_mailbox(f);
+	if (!err && f->transport->claim)
+		err = f->transport->claim(f, true);
 	if (err)
 		goto undo_call_back;
 	spin_init(&p->spin, how->spin_us);
 	p->room_spin = p->spin;
 	p->ticked_ns = now_ns(CLOCK_MONOTONIC_COARSE);
-	place = (struct mail_place){
-		.base = f->memory, .bytes = f->bytes, .id = f->id, .ring = on_ring, .owner = f};
+	place = (struct mail_place){.base = f->memory,
+		.bytes = f->bytes,
+		.id = f->id,
+		.ring = on_ring,
+		.owner = f,
+		.watches = f->transport->rung};
 	err = mail_open(&p->mail, &place, how);
 	if (err)
-		goto undo_call_back;
+		goto undo_claim;
 	err = kept_init(&p->kept, p->mail->g.ids);
 	if (err)
 		goto undo_mail;
@@ -375,6 +379,9 @@ int famez_mailbox_open(struct famez *f, const struct famez_mailbox *how)
 
 undo_mail:
 	mail_close(p->mail);
+undo_claim:
+	if (f->transport->claim)
+		(void)f->transport->claim(f, false); /* it was ours */
 undo_call_back:
 	(void)close(p->call_back); /* and with it, it is out of the epoll descriptor */
 undo_timer:

@@ -38,6 +38,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,6 +90,16 @@ void handle_close_link(struct famez *f)
 	f->streak = 0;
 }
 
+/* A character device is the driver's; a socket, or what is not there, the server's. */
+static const struct transport *transport_of(const char *path)
+{
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && S_ISCHR(st.st_mode))
+		return &transport_device;
+	return &transport_socket;
+}
+
 /* A connected handle. @patient: wait for the server to accept us. */
 static int start(struct famez **out, const struct famez_join *how, bool patient,
 	const struct timespec *deadline)
@@ -99,7 +110,7 @@ static int start(struct famez **out, const struct famez_join *how, bool patient,
 	if (!f)
 		return -ENOMEM;
 	f->state = JOINING;
-	f->transport = &transport_socket;
+	f->transport = transport_of(how->socket);
 	f->link = f->held = -1;
 	f->bells = how->bells;
 	if (!f->bells) {
@@ -114,13 +125,13 @@ static int start(struct famez **out, const struct famez_join *how, bool patient,
 		goto undo_bells;
 	}
 	err = f->transport->connect(f, how->socket, patient, deadline);
-	if (err)
-		goto undo_epoll;
+	if (err) {
+		famez_leave(f);
+		return err;
+	}
 	*out = f;
 	return 0;
 
-undo_epoll:
-	(void)close(f->epoll); /* nothing unwritten */
 undo_bells:
 	if (f->bells_ours)
 		famez_bells_close(f->bells);
@@ -226,6 +237,8 @@ static int take_doorbell(struct famez *f, uint16_t vector, struct famez_event *e
 
 	if (preadv2(fd, &into, 1, -1, RWF_NOWAIT) != (ssize_t)sizeof(count))
 		return 0;
+	if (f->transport->rung)
+		f->transport->rung(f);
 	if (f->post && mail_rung(f->post->mail, vector, count))
 		return 0;
 	*event = (struct famez_event){

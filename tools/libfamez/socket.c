@@ -93,13 +93,7 @@ static int socket_connect(
 		err = dial(f->link, &at, deadline);
 	else if (connect(f->link, (const struct sockaddr *)&at, sizeof(at)) < 0)
 		err = -errno;
-	if (!err)
-		err = handle_watch(f, f->link, READY_LINK);
-	if (err) {
-		(void)close(f->link); /* nothing unwritten */
-		f->link = -1;
-	}
-	return err;
+	return err ? err : handle_watch(f, f->link, READY_LINK);
 }
 
 /* Maps the memory whose descriptor is held; the mapping outlives it. */

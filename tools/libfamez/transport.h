@@ -20,7 +20,7 @@ struct transport {
 	/**
 	 * connect() - a link in f->link, readable while receive() may have something.
 	 * @patient: wait for the other side to take us, until @deadline (NULL: for ever).
-	 * Returns 0 or -errno, and then nothing is left behind.
+	 * Returns 0 or -errno; what it had begun then, hang_up() and disconnect() end.
 	 */
 	int (*connect)(
 		struct famez *f, const char *path, bool patient, const struct timespec *deadline);
@@ -31,10 +31,13 @@ struct transport {
 	int (*ring)(struct famez *f, uint16_t peer, uint16_t vector);
 	/** can_ring() - would ring() find this vector? It is below famez_vectors(). */
 	bool (*can_ring)(const struct famez *f, uint16_t peer, uint16_t vector);
-	/** take_mailbox() - we are to be the one who reads and writes our part of the mailbox.
+	/** rung() - a vector of ours was; NULL: that says nothing of who is there. */
+	void (*rung)(struct famez *f);
+	/** claim() - we are to be who reads and writes our part of the mailbox, or no longer.
 	 * Returns 0 or -errno. NULL: nobody else could be. */
-	int (*take_mailbox)(struct famez *f);
-	/** hang_up() - nothing more is heard from the link; rings may go on. More than once. */
+	int (*claim)(struct famez *f, bool ours);
+	/** hang_up() - nothing more is heard from the link; rings may go on. Also more than once.
+	 */
 	void (*hang_up)(struct famez *f);
 	/** disconnect() - after hang_up(): the end. NULL: there is no more to it. */
 	void (*disconnect)(struct famez *f);
