@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * binds.h - which VM has which ID, so that it comes back as the same peer. famez-server(8),
- * "Bound IDs".
+ * "Bound IDs". A VM is known by its user, name or UUID, or by the socket that it comes to: one
+ * of the ID's own (gates.h).
  *
  * The struct is plain bytes without pointers, for the state memory. Pure.
  */
@@ -18,12 +19,16 @@
 
 #define BINDS_MAX 4096u
 
+/* sockaddr_un's path, the NUL included; unix(7). */
+#define BIND_SOCKET_BYTES 108u
+
 /* One line: all of it must hold. */
 struct bind {
 	uint32_t id, uid;
 	bool by_uid, by_uuid;
 	uint8_t uuid[QEMU_UUID_BYTES];
-	char name[LINE_PATTERN_BYTES]; /* fnmatch(3) pattern; empty: any */
+	char name[LINE_PATTERN_BYTES];  /* fnmatch(3) pattern; empty: any */
+	char socket[BIND_SOCKET_BYTES]; /* the ID's own; empty: the fabric's */
 };
 
 struct binds {
@@ -41,10 +46,20 @@ int binds_parse(struct binds *b, uint32_t first, uint32_t peers, const char *fil
 /** binds_want_args() - does any line ask for a QEMU's name or UUID? */
 bool binds_want_args(const struct binds *b);
 
+/** binds_fits() - do user, name and UUID of this client fit the line? */
+bool binds_fits(const struct bind *line, uint32_t uid, const struct qemu_args *args);
+
 /**
- * binds_find() - the first line from @from on that holds for this client, or b->count.
+ * binds_find() - the first line from @from on that holds for this client of the fabric's socket,
+ * or b->count.
  */
 uint32_t binds_find(
 	const struct binds *b, uint32_t from, uint32_t uid, const struct qemu_args *args);
+
+/** binds_own() - the line that gives @id a socket of its own, or NULL. */
+const struct bind *binds_own(const struct binds *b, uint32_t id);
+
+/** binds_same_sockets() - have the same IDs the same sockets, in the same order? */
+bool binds_same_sockets(const struct binds *a, const struct binds *b);
 
 #endif

@@ -458,6 +458,12 @@ static int serve(struct broker *b)
 		(void)why_fail(&s->why, err, "socket: listen: %s", strerror(-err));
 		goto undo_fabric;
 	}
+	err = gates_listen(&s->state.rules->gates);
+	if (err) {
+		(void)why_fail(&s->why, err, "socket: listen: %s", strerror(-err));
+		fail_in_use(b, err);
+		goto undo_fabric;
+	}
 	if (first)
 		log_event(listening, LOG_TEXT("socket", s->options.socket_path));
 	else
@@ -476,6 +482,11 @@ static int serve(struct broker *b)
 	if (err) {
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
 		fail_in_use(b, err);
+	}
+	/* Nobody may notice: so it ends as it would by a signal, but for the log. */
+	if (b->registrar.again) {
+		(void)log_stop();
+		_exit(KEEPER_AGAIN);
 	}
 	/* It may be printing a report: the logger ends before what it looks at. */
 	workers_finish(b);
@@ -526,6 +537,28 @@ static int take_stock(struct broker *b)
 	return 0;
 }
 
+/* The broker before us was to read the files of rules again, and could not make what they want. */
+static void reread_rules(struct server *s)
+{
+	struct why why;
+	int err;
+
+	if (!s->state.live->reread)
+		return;
+	err = rules_read(&s->rules, seating_carried(&s->state), &why);
+	if (!err)
+		err = rules_gates(&s->rules, &s->socket_wish, false, &why);
+	if (err) {
+		rules_log_wrong(&why);
+	} else {
+		rules_count(&s->rules);
+		(void)gates_listen(&s->state.rules->gates); /* where that fails, serve() says so */
+		rules_log(&s->rules);
+	}
+	s->state.live->reread = 0;
+	state_point();
+}
+
 int broker_main(void *server)
 {
 	static struct broker b;
@@ -536,8 +569,10 @@ int broker_main(void *server)
 	/* Where not so much may be locked the pages are there all the same, and hardly ever go. */
 	(void)state_pin(&b.server->state);
 	err = take_stock(&b);
-	if (!err)
+	if (!err) {
+		reread_rules(b.server);
 		err = run(&b);
+	}
 	free(b.found);
 	if (err)
 		(void)fprintf(stderr, "famez-server: %s\n", b.server->why.text);

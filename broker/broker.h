@@ -44,6 +44,7 @@ struct server {
 	struct state state;
 	struct rules rules; /* in force; they lie in the state */
 	struct listener listener;
+	struct listener_wish socket_wish; /* of that one, and of bound IDs' */
 	struct store_passed passed;
 	struct sandbox sandbox;
 	int32_t inherited[STATE_INHERITED_MAX]; /* open before us */

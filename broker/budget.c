@@ -92,7 +92,8 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	b->tables_bytes =
 		table(ids, sizeof(struct peer)) + table(ids, sizeof(struct account)) +
 		table(ids, sizeof(struct report_peer)) + table(b->peers, sizeof(struct member)) +
-		table(b->peers, sizeof(struct seat)) + workers * worker_table_bytes(b->ids_max);
+		table(b->peers, sizeof(struct seat)) + table(1 + b->gates, sizeof(struct port)) +
+		workers * worker_table_bytes(b->ids_max);
 	b->vector_bytes = ids * o->vectors * sizeof(int);
 	if (!o->silent)
 		b->vector_bytes += table(o->vectors, sizeof(struct own_bell)) +
@@ -131,9 +132,12 @@ void budget_of(struct budget *b, const struct options *o, uint32_t peers, uint16
 		.ids_max = options_first_id(o) ? peers + 2 : peers,
 		.sockets = peers,
 		.eventfds = (uint64_t)(o->silent ? peers : peers + 1) * o->vectors,
+		.gates = !o->bind_file       ? 0
+			 : peers < BINDS_MAX ? peers
+					     : BINDS_MAX,
 		.own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (uint64_t)workers,
 	};
-	b->descriptors = b->sockets + b->eventfds + b->own;
+	b->descriptors = b->sockets + b->gates + b->eventfds + b->own;
 	b->ring_bytes =
 		workers *
 		(power_of_two(worker_submissions(b->ids_max, b->shards)) *
@@ -417,6 +421,10 @@ void budget_print(const struct budget *b, const struct options *o)
 			b->lane_bytes);
 	(void)printf("             workers              %12u\n", b->workers);
 	(void)printf("descriptors  sockets              %12" PRIu64 "\n", b->sockets);
+	if (b->gates)
+		(void)printf("             own sockets of IDs   %12" PRIu64
+			     "   at most: --bind's file may come to name them\n",
+			b->gates);
 	(void)printf("             eventfds             %12" PRIu64 "\n", b->eventfds);
 	(void)printf("             own                  %12" PRIu64 "\n", b->own);
 	(void)printf("             together             %12" PRIu64
@@ -427,7 +435,7 @@ void budget_print(const struct budget *b, const struct options *o)
 		b->eventfds + PROCESS_RESERVE);
 	(void)printf("             stored by systemd    %12" PRIu64
 		     "   FileDescriptorStoreMax= for --fdstore\n",
-		b->sockets + b->eventfds + STORED_BESIDES);
+		b->sockets + b->gates + b->eventfds + STORED_BESIDES);
 	(void)printf("memory       peers                %12" PRIu64 "   bytes, %" PRIu64 " each\n",
 		b->tables_bytes, b->tables_bytes / b->ids_max);
 	(void)printf("             vectors              %12" PRIu64 "\n", b->vector_bytes);

@@ -28,6 +28,7 @@ struct budget {
 	uint32_t server_id; /* ROSTER_NOBODY: silent */
 	/* descriptors */
 	uint64_t sockets;  /* one a peer */
+	uint64_t gates;    /* sockets of bound IDs, at most */
 	uint64_t eventfds; /* vectors of every peer and of the server */
 	uint64_t own;      /* ours, however many peers there are */
 	uint64_t descriptors;

@@ -95,6 +95,7 @@ static enum seating_says seat(struct door *d, struct door_guest *guest, bool qui
 		.binds = rules_binds(d->rules),
 		.uid = c->uid,
 		.args = &guest->args,
+		.own = guest->own,
 		/* The devices of one process share its descriptors, so they share a worker. */
 		.together = c->device && c->pid > 0 ? (uint32_t)c->pid : MEMBERSHIP_ANYWHERE,
 		.quiet = quiet,
@@ -122,6 +123,8 @@ enum door_says door_knock(struct door *d, struct door_guest *guest, bool quiet, 
 		return send_off(d, guest, DOOR_FULL, "full");
 	case SEATING_ZONES:
 		return send_off(d, guest, DOOR_STRANGERS, "zones");
+	case SEATING_OTHER:
+		return send_off(d, guest, DOOR_NOT_ALLOWED, "not-allowed");
 	case SEATING_WAIT:
 		break;
 	}
@@ -155,6 +158,8 @@ enum door_says door_look(struct door *d, struct door_guest *guest, bool quiet, u
 			return send_off(d, guest, DOOR_FULL, "full");
 		case SEATING_ZONES:
 			return send_off(d, guest, DOOR_STRANGERS, "zones");
+		case SEATING_OTHER:
+			return send_off(d, guest, DOOR_NOT_ALLOWED, "not-allowed");
 		case SEATING_WAIT:
 			return send_off(d, guest, DOOR_BOUND, "bound");
 		}
@@ -167,13 +172,16 @@ void door_left(struct door *d, uint32_t uid)
 	admit_left(&d->admit, uid);
 }
 
-int door_read_rules(struct door *d, struct why *why)
+int door_read_rules(struct door *d, bool *sockets, struct why *why)
 {
-	int err = rules_read(d->rules, seating_carried(&d->seating), why);
+	int err = rules_read(d->rules, seating_carried(d->seating.state), why);
 
-	if (!err)
-		seating_keep(&d->seating, rules_binds(d->rules));
-	return err;
+	*sockets = !err && !rules_same_sockets(d->rules);
+	if (err || *sockets)
+		return err;
+	rules_count(d->rules);
+	seating_keep(&d->seating, rules_binds(d->rules));
+	return 0;
 }
 
 static uint64_t zones_now(const struct door *d, uint32_t id)

@@ -34,6 +34,7 @@ enum door_reason {
 
 struct door_guest {
 	int sock;
+	uint32_t own; /* the ID whose socket it came by, or GATES_NOBODY */
 	struct client client;
 	struct qemu_args args;
 	uint64_t until_ns; /* waits until then */
@@ -77,8 +78,8 @@ int door_init(struct door *d, const struct door_wish *wish, struct membership *m
 void door_destroy(struct door *d);
 
 /**
- * door_knock() - somebody has come; @guest->sock is its socket. @quiet: all workers have heard
- * all that was said to them. DOOR_NOBODY: it waits, and its socket is ours.
+ * door_knock() - somebody has come; @guest->sock is its socket, @guest->own how. @quiet: all
+ * workers have heard all that was said to them. DOOR_NOBODY: it waits, and its socket is ours.
  */
 enum door_says door_knock(struct door *d, struct door_guest *guest, bool quiet, uint64_t now_ns);
 
@@ -89,10 +90,11 @@ enum door_says door_look(struct door *d, struct door_guest *guest, bool quiet, u
 void door_left(struct door *d, uint32_t uid);
 
 /**
- * door_read_rules() - read the operator's files again. IDs are kept as they say from now on.
- * Returns 0, or -errno with one line in @why; then nothing has changed.
+ * door_read_rules() - read the operator's files again. IDs are kept as they say from now on,
+ * unless sockets of bound IDs change with them: @sockets is then set, and it takes a broker that
+ * may make them. Returns 0, or -errno with one line in @why; then nothing has changed.
  */
-int door_read_rules(struct door *d, struct why *why);
+int door_read_rules(struct door *d, bool *sockets, struct why *why);
 
 /**
  * door_widen() - those who are here get what zones the rules as they are would give them,

@@ -168,7 +168,8 @@ static void on_serving(struct keeping *s);
 
 static void on_death(struct keeping *s, int status)
 {
-	bool asked = s->stop && WIFEXITED(status);
+	bool again = WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_AGAIN && in_use(s);
+	bool asked = s->stop && WIFEXITED(status) && !again;
 
 	if (s->stop && s->k->stored) {
 		s->broker = 0;
@@ -181,6 +182,12 @@ static void on_death(struct keeping *s, int status)
 		return;
 	}
 	on_serving(s); /* it may have said so just before */
+	if (again) {
+		s->k->state->live->reread = 1;
+		s->broker = 0;
+		schedule_next(s);
+		return;
+	}
 	log_death(s, status);
 	s->broker = 0;
 	s->restarts++;

@@ -12,7 +12,8 @@
  *
  *   SIGTERM, SIGINT   the broker ends well, and so does the keeper. Where systemd has all that
  *                     is open (store.h), the broker is killed, so that nobody notices
- *   SIGHUP, SIGUSR1   are passed on
+ *   SIGHUP, SIGUSR1   are passed on. Where a SIGHUP brings other sockets of IDs, the broker ends,
+ *                     and its successor makes them
  *   SIGUSR2           upgrade: the program file as it is now is asked whether it can read the
  *                     state; then the broker is killed, and the keeper becomes that program by
  *                     execve(2), same process, same descriptors. One whose broker does not come
@@ -38,6 +39,10 @@
  * would strand everybody. */
 #define KEEPER_STOP      (SIGRTMIN + 1)
 #define KEEPER_INTERRUPT (SIGRTMIN + 2)
+
+/* A broker's exit code: its successor is to read the files of rules, and to make sockets for bound
+ * IDs (gates.h) before it gives up the right to. */
+#define KEEPER_AGAIN 75
 
 struct keeper {
 	struct state *state;

@@ -136,64 +136,112 @@ static int probe(const struct sockaddr_un *address)
 	return err == -ECONNREFUSED ? 1 : err < 0 && err != -EPROTOTYPE ? err : -EADDRINUSE;
 }
 
-static int make(struct listener *l, const struct listener_wish *wish, struct why *why)
+void listener_unlink(const char *path, const struct listener_bound *bound)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat st;
-	int err;
 
-	if (strlen(wish->path) >= sizeof(address.sun_path))
-		return why_fail(why, -ENAMETOOLONG,
-			"socket: the path %s is too long; at most %zu bytes fit a UNIX socket",
-			wish->path, sizeof(address.sun_path) - 1);
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", wish->path);
-	err = take_lock(l, why);
-	if (err)
-		return err;
-	err = probe(&address);
+	if (bound->inode && stat(path, &st) == 0 && st.st_dev == bound->device &&
+		st.st_ino == bound->inode)
+		(void)unlink(path);
+}
+
+/* Nobody can connect before listen(2), so there is no moment of the wrong mode. */
+static int set_access(const struct listener_wish *wish, struct why *why)
+{
+	int err = 0;
+
+	if (wish->uid != (uid_t)-1 || wish->gid != (gid_t)-1)
+		err = sys_chown(wish->path, wish->uid, wish->gid);
+	if (err < 0)
+		return why_fail(why, err, "socket: cannot give %s to the owner asked for: %s",
+			wish->path, strerror(-err));
+	if (wish->mode >= 0)
+		err = sys_chmod(wish->path, (mode_t)wish->mode);
+	if (err < 0)
+		return why_fail(why, err, "socket: cannot set the mode of %s: %s", wish->path,
+			strerror(-err));
+	return 0;
+}
+
+static int make_way(const struct sockaddr_un *address, bool patient, struct why *why)
+{
+	const char *path = address->sun_path;
+	int err = probe(address);
+
 	/* Of a server that was killed the kernel closes what its io_uring held a little
-	 * later than the lock that we have now. */
-	for (unsigned i = 0; err == -EADDRINUSE && l->orphan && i < ORPHAN_LOOKS; i++) {
+	 * later than the lock. */
+	for (unsigned i = 0; err == -EADDRINUSE && patient && i < ORPHAN_LOOKS; i++) {
 		wait_a_moment();
-		err = probe(&address);
+		err = probe(address);
 	}
 	if (err == -EADDRINUSE)
 		return why_fail(why, err,
-			"socket: %s is in use by a living server; stop it or choose another path "
-			"with -S",
-			wish->path);
+			"socket: %s is in use by a living server; stop it or choose another path",
+			path);
 	if (err == -ENOTSOCK)
-		return why_fail(why, err,
-			"socket: %s exists and is no socket; choose another path with -S",
-			wish->path);
+		return why_fail(
+			why, err, "socket: %s exists and is no socket; choose another path", path);
 	if (err < 0)
-		return why_fail(why, err, "socket: %s: %s", wish->path, strerror(-err));
+		return why_fail(why, err, "socket: %s: %s", path, strerror(-err));
 	if (err > 0)
-		(void)unlink(wish->path); /* stale; if it stays, bind says so */
-	l->fd = sys_socket(SOCK_STREAM | SOCK_NONBLOCK);
-	if (l->fd < 0)
-		return why_fail(why, l->fd, "socket: %s", strerror(-l->fd));
-	err = sys_bind(l->fd, (struct sockaddr *)&address, sizeof(address));
-	if (err < 0)
-		return why_fail(why, err, "socket: cannot bind %s: %s", wish->path, strerror(-err));
+		(void)unlink(path); /* stale; if it stays, bind says so */
+	return 0;
+}
+
+int listener_bind(const struct listener_wish *wish, bool patient, struct listener_bound *bound,
+	struct why *why)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct listener_bound b = {.fd = -1};
+	struct stat st;
+	int err;
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", wish->path);
+	err = make_way(&address, patient, why);
+	if (err)
+		return err;
+	b.fd = sys_socket(SOCK_STREAM | SOCK_NONBLOCK);
+	if (b.fd < 0)
+		return why_fail(why, b.fd, "socket: %s", strerror(-b.fd));
+	err = sys_bind(b.fd, (struct sockaddr *)&address, sizeof(address));
+	if (err < 0) {
+		(void)why_fail(why, err, "socket: cannot bind %s: %s", wish->path, strerror(-err));
+		goto undo_socket;
+	}
 	if (stat(wish->path, &st) == 0) {
-		l->device = st.st_dev;
-		l->inode = st.st_ino;
+		b.device = st.st_dev;
+		b.inode = st.st_ino;
 	}
-	/* Nobody can connect before listen(2), so there is no moment of the wrong mode. */
-	if (wish->uid != (uid_t)-1 || wish->gid != (gid_t)-1) {
-		err = sys_chown(wish->path, wish->uid, wish->gid);
-		if (err < 0)
-			return why_fail(why, err,
-				"socket: cannot give %s to the owner asked for: %s", wish->path,
-				strerror(-err));
-	}
-	if (wish->mode >= 0) {
-		err = sys_chmod(wish->path, (mode_t)wish->mode);
-		if (err < 0)
-			return why_fail(why, err, "socket: cannot set the mode of %s: %s",
-				wish->path, strerror(-err));
-	}
+	err = set_access(wish, why);
+	if (err)
+		goto undo_name;
+	*bound = b;
+	return 0;
+
+undo_name:
+	listener_unlink(wish->path, &b);
+undo_socket:
+	(void)close(b.fd);
+	return err;
+}
+
+static int make(struct listener *l, const struct listener_wish *wish, struct why *why)
+{
+	struct listener_bound bound;
+	int err;
+
+	if (strlen(wish->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return why_fail(why, -ENAMETOOLONG,
+			"socket: the path %s is too long; at most %zu bytes fit a UNIX socket",
+			wish->path, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+	err = take_lock(l, why);
+	if (!err)
+		err = listener_bind(wish, l->orphan, &bound, why);
+	if (err)
+		return err;
+	l->fd = bound.fd;
+	l->device = bound.device;
+	l->inode = bound.inode;
 	return 0;
 }
 
@@ -215,20 +263,23 @@ int listener_open(struct listener *l, const struct listener_wish *wish, struct w
 	return err < 0 ? err : 0;
 }
 
+int listener_listen_at(int fd)
+{
+	return sys_listen(fd, LISTENER_BACKLOG);
+}
+
 int listener_listen(struct listener *l)
 {
-	return sys_listen(l->fd, LISTENER_BACKLOG);
+	return listener_listen_at(l->fd);
 }
 
 void listener_close(struct listener *l)
 {
+	const struct listener_bound bound = {.device = l->device, .inode = l->inode};
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
-	struct stat st;
 
 	if (l->lock >= 0) {
-		if (l->inode && stat(l->path, &st) == 0 && st.st_dev == l->device &&
-			st.st_ino == l->inode)
-			(void)unlink(l->path);
+		listener_unlink(l->path, &bound);
 		(void)snprintf(path, sizeof(path), "%s.lock", l->path);
 		(void)unlink(path);
 		(void)close(l->lock);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "why.h"
@@ -28,10 +29,16 @@ struct listener {
 	ino_t inode;
 };
 
+/* What was made of a wish. */
+struct listener_bound {
+	int fd;
+	uint64_t device, inode; /* of the socket file; inode 0: not known */
+};
+
 struct listener_wish {
-	const char *path;
-	int mode;  /* -1: as the umask has it */
-	uid_t uid; /* (uid_t)-1: not changed */
+	const char *path; /* borrowed */
+	int mode;         /* -1: as the umask has it */
+	uid_t uid;        /* (uid_t)-1: not changed */
 	gid_t gid;
 };
 
@@ -41,6 +48,21 @@ struct listener_wish {
  * then says in one line what was wrong and what would be right.
  */
 int listener_open(struct listener *l, const struct listener_wish *wish, struct why *why);
+
+/**
+ * listener_bind() - make a socket at the path, with mode and owner; nobody can connect yet. A
+ * socket that nobody listens at is replaced. @patient: a server that was killed may still be
+ * letting go of it. @wish's path fits a UNIX socket. Returns 0; or -errno, with one line in @why
+ * and nothing made.
+ */
+int listener_bind(const struct listener_wish *wish, bool patient, struct listener_bound *bound,
+	struct why *why);
+
+/** listener_unlink() - remove the name, if what is there is what was made. */
+void listener_unlink(const char *path, const struct listener_bound *bound);
+
+/** listener_listen_at() - as listener_listen(), for a bound socket. */
+int listener_listen_at(int fd);
 
 /** listener_listen() - from now on clients can connect. Returns 0 or -errno of listen(2). */
 int listener_listen(struct listener *l);

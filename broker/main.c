@@ -209,24 +209,26 @@ static int memory_make(struct server *s)
 	return err;
 }
 
-static int socket_open(struct server *s)
+/* Mode and owner, of this socket and of those that bound IDs have. */
+static int socket_wish(struct server *s)
 {
 	const struct options *o = &s->options;
-	struct listener_wish wish = {
+	struct listener_wish *wish = &s->socket_wish;
+
+	*wish = (struct listener_wish){
 		.path = o->socket_path,
 		.mode = o->socket_mode,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
 	};
-
-	if (o->socket_owner && options_parse_owner(o->socket_owner, &wish.uid, &wish.gid))
+	if (o->socket_owner && options_parse_owner(o->socket_owner, &wish->uid, &wish->gid))
 		return why_fail(&s->why, -EINVAL, "--socket-owner: %s is gone", o->socket_owner);
-	if (o->socket_group && options_parse_ids(o->socket_group, true, &wish.gid, 1) != 1)
+	if (o->socket_group && options_parse_ids(o->socket_group, true, &wish->gid, 1) != 1)
 		return why_fail(&s->why, -EINVAL, "--socket-group: %s is gone", o->socket_group);
 	/* To be let in a group needs to write. */
-	if (o->socket_group && wish.mode < 0)
-		wish.mode = 0660;
-	return listener_open(&s->listener, &wish, &s->why);
+	if (o->socket_group && wish->mode < 0)
+		wish->mode = 0660;
+	return 0;
 }
 
 static int pidfile_write(struct server *s)
@@ -376,6 +378,8 @@ static int come_back(struct server *s)
 			pwrite(live->lock_fd, pid, (size_t)n, 0) != n)
 			return why_fail(&s->why, -EIO, "socket: cannot write the lock");
 	}
+	/* The operator may have changed them meanwhile. */
+	live->reread = 1;
 	err = pidfile_write(s);
 	if (!err)
 		err = log_make(s, -1);
@@ -482,7 +486,7 @@ static int make(struct server *s)
 	if (err)
 		return err;
 	reserve_descriptors(s);
-	err = socket_open(s);
+	err = listener_open(&s->listener, &s->socket_wish, &s->why);
 	if (err)
 		goto undo_memory;
 	err = state_make(s);
@@ -490,13 +494,18 @@ static int make(struct server *s)
 		goto undo_socket;
 	rules_place(s, s->state.rules);
 	err = rules_read(&s->rules, 0, &s->why);
+	if (!err)
+		err = rules_gates(&s->rules, &s->socket_wish, s->listener.orphan, &s->why);
 	if (err)
 		goto undo_state;
+	rules_count(&s->rules);
 	err = pidfile_write(s);
 	if (err)
-		goto undo_state;
+		goto undo_gates;
 	return 0;
 
+undo_gates:
+	gates_close(&s->state.rules->gates);
 undo_state:
 	state_unmap(&s->state);
 undo_socket:
@@ -526,6 +535,8 @@ static int serve(struct server *s, struct keeper *k)
 
 	err = sandbox_make(s);
 	if (!err)
+		err = socket_wish(s);
+	if (!err)
 		err = k->handed.state_fd >= 0 ? take_over(s, k) : make(s);
 	if (err) {
 		handover_back(&k->handed, k->argv, s->why.text);
@@ -537,6 +548,7 @@ static int serve(struct server *s, struct keeper *k)
 		return code;
 	if (s->options.pidfile)
 		(void)unlink(s->options.pidfile);
+	gates_close(&s->state.rules->gates);
 	listener_close(&s->listener);
 	memory_close(&s->memory);
 	state_unmap(&s->state);

@@ -120,9 +120,9 @@ static void carry_out(struct registrar *r, enum door_says says, struct door_gues
 		turn_away(r, guest);
 }
 
-static void take_newcomer(struct registrar *r, int sock)
+static void take_newcomer(struct registrar *r, int sock, uint32_t own)
 {
-	struct door_guest guest = {.sock = sock};
+	struct door_guest guest = {.sock = sock, .own = own};
 	enum door_says says;
 
 	/* A byte out of band is one that a client should not have sent, like any. */
@@ -155,7 +155,7 @@ static void take_found(struct registrar *r)
 		if (found->refused)
 			refusals_add(&r->refusals, found->sock, true);
 		else
-			take_newcomer(r, found->sock);
+			take_newcomer(r, found->sock, found->own);
 	}
 }
 
@@ -163,43 +163,74 @@ static void on_pause_over(struct op *op, int res, uint32_t flags)
 {
 	(void)res;
 	(void)flags;
-	container_of(op, struct registrar, pause)->accepting = true;
+	container_of(op, struct registrar, pause)->paused = false;
 }
 
 static void pause_accepting(struct registrar *r, int err)
 {
 	struct io_uring_sqe *sqe;
 
-	r->accepting = false;
+	r->paused = true;
 	log_event(accept, LOG_TEXT("error", strerror(err)));
-	if (r->pause.in_kernel)
-		return;
 	r->pause_time = (struct __kernel_timespec){.tv_nsec = ACCEPT_PAUSE_NS};
 	sqe = ring_sqe(&r->ring);
 	io_uring_prep_timeout(sqe, &r->pause_time, 0, 0);
 	op_arm(&r->pause, sqe, on_pause_over);
 }
 
-static void accept_some(struct registrar *r)
+static void put_ready(struct registrar *r, struct port *port)
 {
-	for (unsigned i = 0; i < ACCEPT_BATCH && r->accepting && room_for_an_event(r); i++) {
-		int sock = sys_accept(r->listen_fd);
+	port->next = NULL;
+	if (r->ready)
+		r->ready_last->next = port;
+	else
+		r->ready = port;
+	r->ready_last = port;
+}
 
-		if (sock >= 0) {
-			take_newcomer(r, sock);
-		} else if (sock == -EAGAIN) {
-			r->accepting = false;
-		} else if (sock != -EINTR && sock != -ECONNABORTED) {
-			pause_accepting(r, -sock);
-		}
-	}
+static struct port *take_ready(struct registrar *r)
+{
+	struct port *port = r->ready;
+
+	r->ready = port->next;
+	return port;
 }
 
 static void on_connecting(struct op *op, int res, uint32_t flags)
 {
+	struct port *port = container_of(op, struct port, connecting);
+
 	(void)res;
 	(void)flags;
-	container_of(op, struct registrar, connecting)->accepting = true;
+	put_ready(port->registrar, port);
+}
+
+static void await_somebody(struct registrar *r, struct port *port)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&r->ring);
+
+	io_uring_prep_poll_add(sqe, port->fd, POLLIN);
+	op_arm(&port->connecting, sqe, on_connecting);
+}
+
+/* One of each socket in turn, so that a crowd at one keeps nobody from another. */
+static void accept_some(struct registrar *r)
+{
+	for (unsigned i = 0; i < ACCEPT_BATCH && r->ready && !r->paused && room_for_an_event(r);
+		i++) {
+		struct port *port = take_ready(r);
+		int sock = sys_accept(port->fd);
+
+		if (sock == -EAGAIN) {
+			await_somebody(r, port);
+			continue;
+		}
+		put_ready(r, port);
+		if (sock >= 0)
+			take_newcomer(r, sock, port->own);
+		else if (sock != -EINTR && sock != -ECONNABORTED)
+			pause_accepting(r, -sock);
+	}
 }
 
 static void log_join(struct registrar *r, const struct intent *join)
@@ -346,21 +377,26 @@ static void start_report(struct registrar *r)
 static void read_rules(struct registrar *r)
 {
 	const struct rules *rules = r->door.rules;
-	const struct zones *zones;
-	const struct binds *binds;
 	struct why why;
+	bool sockets;
+	int err;
 
 	if (!rules->zone_file && !rules->bind_file)
 		return;
-	if (door_read_rules(&r->door, &why)) {
-		log_event(rules_wrong, LOG_TEXT("error", why.text),
-			LOG_TEXT("hint", "what was read before stays in force"));
+	err = door_read_rules(&r->door, &sockets, &why);
+	if (!err && sockets && !r->keeper)
+		err = why_fail(&why, -EPERM,
+			"%.200s: with --no-keeper sockets of IDs change at a start only",
+			rules->bind_file);
+	if (err) {
+		rules_log_wrong(&why);
 		return;
 	}
-	zones = rules_zones(rules);
-	binds = rules_binds(rules);
-	log_event(rules, LOG_NUMBER("zone_lines", zones ? zones->rules_count : 0),
-		LOG_NUMBER("bound", binds ? binds->count : 0));
+	if (sockets) {
+		r->stop = r->again = true;
+		return;
+	}
+	rules_log(rules);
 	r->widen_wanted = true;
 }
 
@@ -507,11 +543,6 @@ static void arm(struct registrar *r)
 {
 	struct io_uring_sqe *sqe;
 
-	if (!r->connecting.in_kernel && !r->accepting && !r->pause.in_kernel) {
-		sqe = ring_sqe(&r->ring);
-		io_uring_prep_poll_add(sqe, r->listen_fd, POLLIN);
-		op_arm(&r->connecting, sqe, on_connecting);
-	}
 	/* A flood that has ended is summed up a little later. */
 	if (!r->settle.in_kernel && log_suppressed()) {
 		r->settle_time = (struct __kernel_timespec){.tv_sec = 1};
@@ -588,8 +619,8 @@ static int turn(struct registrar *r)
 		atomic_store(&r->starves, true);
 		asleep = !room_for_an_event(r);
 	} else {
-		asleep = !r->accepting && !r->found_count && !messages_wait(r) && !r->watch_left &&
-			 !(r->report_wanted && !atomic_load(&r->report->busy));
+		asleep = (!r->ready || r->paused) && !r->found_count && !messages_wait(r) &&
+			 !r->watch_left && !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
 	wakeup_awake(&r->wakeup);
@@ -622,6 +653,31 @@ static int restore(struct registrar *r)
 	return membership_restore(&r->membership, r->state);
 }
 
+/* Where each leads to is the fabric's or an ID's; registrar_run() opens the first. */
+static int ports_init(struct registrar *r)
+{
+	const struct gates *gates = &r->state->rules->gates;
+
+	r->ports = sys_calloc(1 + gates_count(gates), sizeof(*r->ports));
+	if (!r->ports)
+		return -ENOMEM;
+	r->ports[r->ports_count++].own = GATES_NOBODY;
+	for (unsigned n = 0; n < gates_end(gates); n++) {
+		struct port *port = &r->ports[r->ports_count];
+
+		if (gates_fd(gates, n) <= 0)
+			continue;
+		port->fd = gates_fd(gates, n);
+		port->own = gates->gate[n].id;
+		r->ports_count++;
+	}
+	for (unsigned n = 0; n < r->ports_count; n++) {
+		r->ports[n].registrar = r;
+		put_ready(r, &r->ports[n]);
+	}
+	return 0;
+}
+
 int registrar_init(struct registrar *r, struct state *state, struct bells *bells,
 	struct mailbox *mailbox, struct report *report, const struct door_wish *door)
 {
@@ -644,12 +700,15 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 		err = -ENOMEM;
 		goto undo_membership;
 	}
+	err = ports_init(r);
+	if (err)
+		goto undo_seats;
 	err = restore(r);
 	if (err)
-		goto undo_seats;
+		goto undo_ports;
 	err = door_init(&r->door, door, &r->membership, state);
 	if (err)
-		goto undo_seats;
+		goto undo_ports;
 	/* The broker before us may have read the rules, and not come to that. */
 	r->widen_wanted = true;
 	err = wakeup_init(&r->wakeup);
@@ -657,8 +716,8 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 		goto undo_door;
 	report->printed = &r->wakeup;
 	mailbox->lost_fd = r->wakeup.fd;
-	/* Seven operations and the refusals' receives, each completing once. */
-	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX);
+	/* Six operations, the refusals' receives and a poll a socket, each completing once. */
+	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX + r->ports_count);
 	if (err)
 		goto undo_wakeup;
 	(void)io_uring_register_iowq_max_workers(&r->ring, (unsigned[]){0, WATCH_THREADS});
@@ -670,6 +729,8 @@ undo_wakeup:
 	wakeup_destroy(&r->wakeup);
 undo_door:
 	door_destroy(&r->door);
+undo_ports:
+	free(r->ports);
 undo_seats:
 	free(r->seats);
 undo_membership:
@@ -684,6 +745,7 @@ void registrar_destroy(struct registrar *r)
 	r->mailbox->lost_fd = -1;
 	wakeup_destroy(&r->wakeup);
 	door_destroy(&r->door);
+	free(r->ports);
 	free(r->seats);
 	membership_destroy(&r->membership);
 }
@@ -701,9 +763,11 @@ static void turn_away_the_rest(struct registrar *r)
 
 	for (; r->found_count; r->found_count--)
 		refusal_send_and_close((r->found++)->sock);
-	(void)shutdown(r->listen_fd, SHUT_RDWR);
-	while ((sock = accept4(r->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-		refusal_send_and_close(sock);
+	for (unsigned n = 0; n < r->ports_count; n++) {
+		(void)shutdown(r->ports[n].fd, SHUT_RDWR);
+		while ((sock = accept4(r->ports[n].fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+			refusal_send_and_close(sock);
+	}
 }
 
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
@@ -713,9 +777,8 @@ int registrar_run(struct registrar *r, struct worker *workers, const struct list
 
 	r->keeper = keeper;
 	r->workers = workers;
-	r->listen_fd = listener->fd;
+	r->ports[0].fd = listener->fd;
 	r->signal_fd = signal_fd;
-	r->accepting = true;
 	while (!r->stop && !err) {
 		err = turn(r);
 		if (!err)
@@ -723,7 +786,7 @@ int registrar_run(struct registrar *r, struct worker *workers, const struct list
 	}
 	/* A socket of systemd's goes on: who waits there is for our successor. And so is everybody
 	 * where the keeper starts one. */
-	if (listener->lock >= 0 && !(err && r->keeper))
+	if (listener->lock >= 0 && !(err && r->keeper) && !r->again)
 		turn_away_the_rest(r);
 	return err;
 }

@@ -37,6 +37,15 @@ struct seat {
 	struct registrar *registrar;
 };
 
+/* A socket that newcomers come to. */
+struct port {
+	struct op connecting; /* armed while nobody waits there */
+	struct registrar *registrar;
+	int fd;
+	uint32_t own;      /* the ID that they get; GATES_NOBODY: any */
+	struct port *next; /* of those where somebody may be waiting */
+};
+
 struct registrar {
 	struct io_uring ring;
 	struct state *state;
@@ -48,7 +57,9 @@ struct registrar {
 	struct worker *workers;
 	uint16_t workers_count;
 	struct door door;
-	int listen_fd;
+	struct port *ports; /* the fabric's first, then those of bound IDs */
+	unsigned ports_count;
+	struct port *ready, *ready_last; /* somebody may be waiting to be accepted; in turn */
 	int signal_fd;
 	pid_t keeper; /* 0: none */
 	uint32_t first_id;
@@ -57,7 +68,7 @@ struct registrar {
 	_Atomic int worker_error; /* a worker could not go on: errno */
 	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
 	struct refusals refusals;
-	struct op connecting, signalled, woken, pause, settle, mend, wait;
+	struct op signalled, woken, pause, settle, mend, wait;
 	struct __kernel_timespec pause_time, settle_time, mend_time, wait_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
@@ -67,10 +78,11 @@ struct registrar {
 	bool mend_due;                   /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
 	bool widen_wanted;               /* zones are to be looked at of who is here */
-	bool accepting;                  /* somebody may be waiting to be accepted */
+	bool paused;                     /* nobody is accepted for a moment */
 	const struct sweep_found *found; /* accepted by a broker before us, and not yet let in */
 	unsigned found_count;
 	bool stop;
+	bool again; /* stop, and have a successor make sockets for bound IDs */
 };
 
 /**
@@ -90,8 +102,9 @@ void registrar_destroy(struct registrar *r);
 void registrar_find(struct registrar *r, const struct sweep_found *found, unsigned count);
 
 /**
- * registrar_run() - serve until SIGTERM or SIGINT, from @keeper if there is one. Returns 0, or
- * -errno of what ended it. The workers go on until worker_stop().
+ * registrar_run() - serve until SIGTERM or SIGINT, from @keeper if there is one; or until rules
+ * were read that want other sockets for bound IDs: then r->again is set. Returns 0, or -errno of
+ * what ended it. The workers go on until worker_stop().
  */
 int registrar_run(struct registrar *r, struct worker *workers, const struct listener *listener,
 	int signal_fd, pid_t keeper);

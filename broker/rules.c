@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "sandbox_calls.h"
 #include "state.h"
 
@@ -65,11 +66,34 @@ int rules_read(struct rules *r, uint64_t carried, struct why *why)
 			n = binds_parse(
 				binds, r->first_id, r->peers, r->bind_file, text, (size_t)n, why);
 	}
-	if (n < 0)
-		return n;
+	return n < 0 ? n : 0;
+}
+
+/* That counts, and that was read. */
+static const struct binds *binds_of(const struct rules *r, bool read)
+{
+	uint32_t sel = atomic_load_explicit(&r->memory->sel, memory_order_relaxed) & 1;
+
+	return &r->memory->side[read ? !sel : sel].binds;
+}
+
+bool rules_same_sockets(const struct rules *r)
+{
+	return !r->bind_file || binds_same_sockets(binds_of(r, false), binds_of(r, true));
+}
+
+int rules_gates(struct rules *r, const struct listener_wish *wish, bool patient, struct why *why)
+{
+	return r->bind_file ? gates_change(&r->memory->gates, binds_of(r, true), wish, patient, why)
+			    : 0;
+}
+
+void rules_count(struct rules *r)
+{
+	uint32_t sel = atomic_load_explicit(&r->memory->sel, memory_order_relaxed) & 1;
+
 	atomic_store_explicit(&r->memory->sel, !sel, memory_order_release);
 	state_point();
-	return 0;
 }
 
 const struct zones *rules_zones(const struct rules *r)
@@ -92,4 +116,20 @@ bool rules_want_args(const struct rules *r)
 	const struct binds *binds = rules_binds(r);
 
 	return (zones && zones_want_name(zones)) || (binds && binds_want_args(binds));
+}
+
+void rules_log(const struct rules *r)
+{
+	const struct zones *zones = rules_zones(r);
+	const struct binds *binds = rules_binds(r);
+
+	log_event(rules, LOG_NUMBER("zone_lines", zones ? zones->rules_count : 0),
+		LOG_NUMBER("bound", binds ? binds->count : 0),
+		LOG_NUMBER("sockets", gates_count(&r->memory->gates)));
+}
+
+void rules_log_wrong(const struct why *why)
+{
+	log_event(rules_wrong, LOG_TEXT("error", why->text),
+		LOG_TEXT("hint", "what was read before stays in force"));
 }

@@ -4,7 +4,8 @@
  *
  * What was read last without a mistake lies in the state memory, so a successor goes on with
  * it, whatever has become of the files since. Both are read together, into the side that does
- * not count; then that one counts.
+ * not count; then that one counts. Sockets of bound IDs take a process that may make names: main(),
+ * or a broker at its start (keeper.h, KEEPER_AGAIN).
  *
  * Belongs to the registrar; before there is one, to main().
  */
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "binds.h"
+#include "gates.h"
 #include "look.h"
 #include "zones.h"
 
@@ -24,6 +26,7 @@
 /* In the state memory. */
 struct rules_memory {
 	_Atomic uint32_t sel; /* the side that counts */
+	struct gates gates;   /* as that side has them */
 	struct {
 		struct zones zones;
 		struct binds binds;
@@ -36,19 +39,36 @@ struct rules {
 	struct rules_memory *memory;
 };
 
-/** rules_file() - how a file of rules at @path is opened. */
 /** rules_file() - how such a file is opened, for the looker that opens it anew. */
 struct look_file rules_file(const char *path);
 
 /**
- * rules_read() - read the files, and put them in force. @carried: zones that some ID has.
- * Returns 0, or -errno with one line in @why; then nothing has changed.
+ * rules_read() - read the files; rules_count() puts them in force. @carried: zones that some ID
+ * has. Returns 0, or -errno with one line in @why. Nothing has changed yet in any case.
  */
 int rules_read(struct rules *r, uint64_t carried, struct why *why);
+
+/** rules_same_sockets() - do bound IDs have the same sockets by what was read and by what counts?
+ */
+bool rules_same_sockets(const struct rules *r);
+
+/**
+ * rules_gates() - make and take away sockets as what was read has it; @wish: mode and owner.
+ * @patient: as in listener_bind(). Returns 0, or -errno with one line in @why; then those that
+ * were there are there.
+ */
+int rules_gates(struct rules *r, const struct listener_wish *wish, bool patient, struct why *why);
+
+/** rules_count() - what was read counts from now on. */
+void rules_count(struct rules *r);
 
 /** rules_zones(), rules_binds() - in force until the next rules_read(); NULL: no such file. */
 const struct zones *rules_zones(const struct rules *r);
 const struct binds *rules_binds(const struct rules *r);
+
+/** rules_log(), rules_log_wrong() - one line on what was read. */
+void rules_log(const struct rules *r);
+void rules_log_wrong(const struct why *why);
 
 /** rules_want_args() - does either ask for what a QEMU's command line says? */
 bool rules_want_args(const struct rules *r);

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "gates.h"
 #include "ledger.h"
 
 /* How often a newcomer that may be in different zones, one for each ID, has the whole fabric
@@ -84,8 +85,26 @@ static bool safe(void *argument, uint32_t id)
 	return !(search->s->barred[id / VIEW_WORD_BITS] >> (id % VIEW_WORD_BITS) & 1);
 }
 
+/* An ID that is kept for it. */
+static enum seating_says take_kept(
+	struct search *search, const struct seating_wish *wish, uint32_t id, struct intent *intent)
+{
+	struct membership *m = search->s->membership;
+
+	if (!membership_is_free(m, id))
+		return SEATING_WAIT;
+	if (!same(search, id)) {
+		if (!wish->quiet)
+			return SEATING_WAIT;
+		if (!safe(search, id))
+			return SEATING_ZONES;
+	}
+	*intent = membership_connected_as(m, wish->together, id);
+	return SEATING_FOUND;
+}
+
 /* One of the IDs that are kept for it. False: there is none, it is like anybody. */
-static bool find_bound(struct seating *s, struct search *search, const struct seating_wish *wish,
+static bool find_bound(struct search *search, const struct seating_wish *wish,
 	enum seating_says *says, struct intent *intent)
 {
 	const struct binds *binds = wish->binds;
@@ -95,18 +114,25 @@ static bool find_bound(struct seating *s, struct search *search, const struct se
 		return false;
 	*says = SEATING_ZONES;
 	for (; n < binds->count; n = binds_find(binds, n + 1, wish->uid, wish->args)) {
-		uint32_t id = binds->lines[n].id;
+		enum seating_says one = take_kept(search, wish, binds->lines[n].id, intent);
 
-		if (membership_is_free(s->membership, id) &&
-			(same(search, id) || (wish->quiet && safe(search, id)))) {
-			*intent = membership_connected_as(s->membership, wish->together, id);
-			*says = SEATING_FOUND;
-			return true;
-		}
-		if (!wish->quiet || !membership_is_free(s->membership, id))
-			*says = SEATING_WAIT;
+		if (one != SEATING_ZONES)
+			*says = one;
+		if (one == SEATING_FOUND)
+			break;
 	}
 	return true;
+}
+
+static enum seating_says find_own(
+	struct search *search, const struct seating_wish *wish, struct intent *intent)
+{
+	const struct bind *line = wish->binds ? binds_own(wish->binds, wish->own) : NULL;
+
+	/* Without a line: it came just before the socket was taken away. */
+	if (!line || !binds_fits(line, wish->uid, wish->args))
+		return SEATING_OTHER;
+	return take_kept(search, wish, line->id, intent);
 }
 
 static enum seating_says find_any(struct seating *s, struct search *search,
@@ -133,7 +159,9 @@ enum seating_says seating_find(
 
 	if (wish->zones)
 		zones_judge(&search.who, wish->zones, wish->uid, wish->args->name);
-	if (!find_bound(s, &search, wish, &says, &found->intent))
+	if (wish->own != GATES_NOBODY)
+		says = find_own(&search, wish, &found->intent);
+	else if (!find_bound(&search, wish, &says, &found->intent))
 		says = find_any(s, &search, wish, &found->intent);
 	if (says == SEATING_FOUND)
 		found->zones = zones_at(&search, found->intent.id);
@@ -154,13 +182,13 @@ void seating_keep(struct seating *s, const struct binds *binds)
 			s->barred[id / VIEW_WORD_BITS] >> (id % VIEW_WORD_BITS) & 1);
 }
 
-uint64_t seating_carried(const struct seating *s)
+uint64_t seating_carried(const struct state *state)
 {
-	const struct state_wish *wish = &s->state->head->wish;
+	const struct state_wish *wish = &state->head->wish;
 	uint64_t carried = 0;
 
 	for (uint32_t id = wish->first_id; id - wish->first_id < wish->peers; id++)
-		if (!fresh(s->state, id))
-			carried |= zones_there(s->state, id);
+		if (!fresh(state, id))
+			carried |= zones_there(state, id);
 	return carried;
 }

@@ -12,7 +12,7 @@
  *   - and then the held bits say who holds it.
  *
  * Besides, an ID may be kept for a VM (binds.h). While its last owner is still there, the VM
- * waits.
+ * waits. Who comes by the socket of an ID gets that one or none.
  *
  * Runs in the registrar; reads held bits while workers write others. Pure.
  */
@@ -29,6 +29,7 @@ enum seating_says {
 	SEATING_WAIT,  /* for the ID that is kept for it, or for workers to hear of a leave */
 	SEATING_FULL,  /* no ID is free */
 	SEATING_ZONES, /* those that are free were told to strangers, who are still here */
+	SEATING_OTHER, /* the socket that it came by is somebody else's */
 };
 
 struct seating {
@@ -43,6 +44,7 @@ struct seating_wish {
 	const struct binds *binds; /* NULL: no ID is kept for anybody */
 	uint32_t uid;
 	const struct qemu_args *args;
+	uint32_t own;      /* the ID whose socket it came by; GATES_NOBODY: the fabric's */
 	uint32_t together; /* as in membership_connected() */
 	bool quiet;        /* all workers have heard all that we said */
 };
@@ -61,6 +63,6 @@ enum seating_says seating_find(
 void seating_keep(struct seating *s, const struct binds *binds);
 
 /** seating_carried() - zones that some peer's ID has, or had. */
-uint64_t seating_carried(const struct seating *s);
+uint64_t seating_carried(const struct state *state);
 
 #endif

@@ -96,9 +96,11 @@ struct state_live {
 	int32_t inherited[STATE_INHERITED_MAX]; /* that whoever started us left open */
 	uint64_t births;                        /* the keeper: +1 before each broker */
 	uint64_t ready;                         /* = births when the broker serves */
-	uint32_t laid_out;         /* 1: the mailbox is there, and must not be emptied again */
-	uint32_t layout;           /* enum mailbox_layout, as it came out */
-	uint32_t generation;       /* of the server in the mailbox */
+	uint32_t reread;     /* the keeper, 1: sockets of bound IDs are to be as the file has them;
+			      * 0 when they are */
+	uint32_t laid_out;   /* 1: the mailbox is there, and must not be emptied again */
+	uint32_t layout;     /* enum mailbox_layout, as it came out */
+	uint32_t generation; /* of the server in the mailbox */
 	uint32_t upgrade_result;   /* the keeper: enum state_upgrade, of the last one */
 	char upgrade_reason[136];  /* the keeper: why the last one went wrong */
 	_Atomic uint64_t upgrades; /* the keeper: that are over, however they went */

@@ -180,6 +180,9 @@ static void store_all(const struct store *s)
 	store_fd(s, NAME, live->memory_fd);
 	store_fd(s, NAME, live->listen_fd);
 	store_fd(s, NAME, live->lock_fd);
+	for (unsigned n = 0; n < gates_end(&s->state->rules->gates); n++)
+		if (gates_fd(&s->state->rules->gates, n) > 0)
+			store_fd(s, NAME, gates_fd(&s->state->rules->gates, n));
 	for (uint32_t id = 0; id < s->state->head->wish.ids_max; id++)
 		store_owner(s, id);
 	store_fd(s, NAME_STATE, live->state_fd);

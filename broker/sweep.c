@@ -67,23 +67,28 @@ uint64_t sweep_socket_cookie(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
-/* A peer that was accepted at our socket has that one's name. */
-static bool same_name(int sock, int listener)
+/* A peer that was accepted at one of our sockets has that one's name. */
+static bool came_to_us(int sock, const struct state *s, uint32_t *own)
 {
-	struct sockaddr_un a, b;
+	struct sockaddr_un a = {0}, b = {0};
 	socklen_t a_bytes = sizeof(a), b_bytes = sizeof(b);
 
-	return getsockname(sock, (struct sockaddr *)&a, &a_bytes) == 0 &&
-	       getsockname(listener, (struct sockaddr *)&b, &b_bytes) == 0 && a_bytes == b_bytes &&
-	       memcmp(&a, &b, a_bytes) == 0;
+	*own = GATES_NOBODY;
+	if (getsockname(sock, (struct sockaddr *)&a, &a_bytes) != 0)
+		return false;
+	if (getsockname(s->live->listen_fd, (struct sockaddr *)&b, &b_bytes) == 0 &&
+		a_bytes == b_bytes && memcmp(&a, &b, a_bytes) == 0)
+		return true;
+	*own = gates_of(&s->rules->gates, &a);
+	return *own != GATES_NOBODY;
 }
 
-static bool is_client(int fd, int listener)
+static bool is_client(int fd, const struct state *s, uint32_t *own)
 {
 	char byte;
 
 	return option_is(fd, SO_DOMAIN, AF_UNIX) && option_is(fd, SO_TYPE, SOCK_STREAM) &&
-	       option_is(fd, SO_ACCEPTCONN, 0) && same_name(fd, listener) &&
+	       option_is(fd, SO_ACCEPTCONN, 0) && came_to_us(fd, s, own) &&
 	       /* It has not left meanwhile. */
 	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
@@ -132,12 +137,17 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 	name(&n, live->exe_fd);
 	for (unsigned i = 0; i < STATE_INHERITED_MAX; i++)
 		name(&n, live->inherited[i]);
+	for (unsigned i = 0; i < gates_end(&s->rules->gates); i++)
+		if (gates_fd(&s->rules->gates, i) > 0)
+			name(&n, gates_fd(&s->rules->gates, i));
 	check_bells(s, &n);
 	check_members(s, &n);
 	for (int sock = STDERR_FILENO + 1; (unsigned)sock < end; sock++) {
+		uint32_t own;
+
 		if (n.fd[sock].events == NAMED || !is_open(&n, sock))
 			continue;
-		if (!is_client(sock, live->listen_fd))
+		if (!is_client(sock, s, &own))
 			(void)close(sock);
 		else if (count == max)
 			refusal_send_and_close(sock);
@@ -145,6 +155,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 			found[count++] = (struct sweep_found){
 				.sock = sock,
 				.refused = refusal_tagged(sock),
+				.own = own,
 			};
 	}
 	free(n.fd);

@@ -20,6 +20,7 @@
 struct sweep_found {
 	int sock; /* whoever gets this owns it */
 	bool refused;
+	uint32_t own; /* the ID whose socket it came by, or GATES_NOBODY */
 };
 
 /**

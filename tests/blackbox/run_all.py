@@ -18,7 +18,7 @@ from suite import run_scripts  # noqa: E402
 
 SCRIPTS = ["opening", "joins_and_leaves", "devices", "limits", "memory", "footprint", "mailbox",
            "backpressure", "abuse", "server_mail", "mailbox_page", "v1", "options", "lifecycle",
-           "logs", "daemon", "control", "admission", "zones", "binds"]
+           "logs", "daemon", "control", "admission", "zones", "binds", "own_sockets"]
 
 
 def main():

@@ -20,7 +20,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from fabric import AS_DEVICES, HANG_SECONDS, Broker, Skip, run_tests  # noqa: E402
+from fabric import AS_DEVICES, HANG_SECONDS, Broker, RawPeer, Skip, run_tests  # noqa: E402
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KCMP = 312 if os.uname().machine == "x86_64" else 272
@@ -256,6 +256,30 @@ def test_who_leaves_meanwhile_is_gone_afterwards():
             service.start().until_peers(2)
             all_is_well(service)
             assert service.broker.report()["peers"] == 3
+
+
+def test_sockets_of_ids_are_there_again_and_the_file_is_read_anew():
+    with tempfile.TemporaryDirectory(prefix="famez-test-") as folder:
+        ids, own = os.path.join(folder, "ids"), os.path.join(folder, "own")
+        with open(ids, "w", encoding="ascii") as f:
+            f.write(f"id=3 socket={own}3\n")
+        with Service("--bind", ids) as service:
+            def come(ident):
+                peer = RawPeer(f"{own}{ident}", vectors=service.VECTORS, device=True)
+                service.peers.append(peer)
+                peer.open()
+                assert peer.id == ident
+
+            service.start()
+            service.systemd.wait_for(2, 3 + service.VECTORS)
+            come(3)
+            service.systemd.wait_for(3, 3 + 2 * service.VECTORS)
+            with open(ids, "a", encoding="ascii") as f:
+                f.write(f"id=4 socket={own}4\n")
+            service.end(signal.SIGTERM)
+            service.start()
+            come(4)
+            service.peers[0].until_knows(4)
 
 
 def test_another_fabric_is_not_made_of_what_is_stored():

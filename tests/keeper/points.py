@@ -37,7 +37,7 @@ KEEPERS = {f"{unit}.c/sys_{call}" for unit, calls in {
     "budget": "setrlimit",
     "handover": "execve open",
     "keeper": "fork",
-    "listener": "bind chmod chown connect fcntl flock ftruncate open socket write",
+    "listener": "fcntl flock ftruncate open write",
     "main": "fork open write",
     "memory": "fcntl fstat ftruncate memfd open shm_open",
     "sandbox": "fstat memfd",

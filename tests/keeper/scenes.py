@@ -9,12 +9,13 @@ the order of things alone decides it leaves open; what a peer can see it does no
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 import time
 from unittest import mock
 
 from members import Devices, judge, settle, until_let_in
-from fabric import (AS_PLAIN, HANG_SECONDS, Broker, Refused, eventfd_id,  # found by members
+from fabric import (AS_PLAIN, HANG_SECONDS, Broker, RawPeer, Refused, eventfd_id,  # found by members
                     look_until, readable, settings)
 from fdstore import Service, all_is_well
 from lanes import DATA, ENTER, EXIT, GROUP, LINK, Lanes, Slot
@@ -324,6 +325,62 @@ class Bare(Rules):
         settle(broker, [*broker.peers[1:], device])
 
 
+class Doors(Scene):
+    """IDs have sockets of their own; some come and some go with the file, and one leads to another
+    ID than before."""
+
+    PEERS = 5
+    SERVER = PEERS + 1
+    VECTORS = 2
+    BELL = 1
+
+    @contextlib.contextmanager
+    def open(self):
+        with tempfile.TemporaryDirectory(prefix="famez-test-") as folder:
+            self.folder = folder
+            with RuleFile(self.lines_of({1: 1, 2: 2})) as self.ids, \
+                    fabric(self.plan, "--bind", self.ids.path, "--socket-mode", "0600",
+                           "--socket-owner", f"{os.getuid()}:{os.getgid()}",
+                           peers=self.PEERS, vectors=self.VECTORS) as broker:
+                yield broker
+
+    def at(self, nth):
+        return os.path.join(self.folder, f"own{nth}")
+
+    def lines_of(self, which):
+        return "".join(f"id={ident} socket={self.at(nth)}\n" for ident, nth in which.items())
+
+    def come(self, broker, nth):
+        """Refused are those that wait at a socket which goes; here they come when there is one."""
+        peer = RawPeer(self.at(nth), vectors=self.VECTORS)
+        broker.peers.append(peer)
+        peer.open()
+        return peer
+
+    def act(self, broker):
+        first, second = self.come(broker, 1), self.come(broker, 2)
+        assert (first.id, second.id) == (1, 2)
+        other = broker.join()
+        assert other.id == 3
+        with socket.socket(socket.AF_UNIX) as dead:  # somebody left this behind
+            dead.bind(self.at(4))
+        self.ids.write(self.lines_of({2: 2, 4: 4}) + f"id=5 socket={self.at(5)} uid=61001\n")
+        read_rules(broker, bound="3", sockets="3")
+        assert not os.path.exists(self.at(1))
+        fourth = self.come(broker, 4)
+        assert fourth.id == 4
+        try:
+            self.come(broker, 5)
+            raise AssertionError("another user's socket let us in")
+        except Refused:
+            broker.peers.pop().close()
+        self.ids.write(self.lines_of({2: 4, 5: 5, 4: 2}))
+        read_rules(broker, bound="3", sockets="3")
+        fifth = self.come(broker, 5)
+        assert fifth.id == 5
+        judge(broker, [first, second, other, fourth, fifth], self.SERVER, self.BELL)
+
+
 # ---------------------------------------------------------------- what takes its time
 
 
@@ -387,4 +444,4 @@ class Stored(Scene):
         return 0
 
 
-SCENES = (House, Rules, Beats, Bare, Stored)
+SCENES = (House, Rules, Beats, Bare, Doors, Stored)

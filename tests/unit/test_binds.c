@@ -222,7 +222,11 @@ static void a_wrong_line_is_named_with_what_would_be_right(void **state)
 	refused("id=1 name=\n", "pattern");
 	refused("id=1 uid=1 uid=2\n", "second");
 	refused("id=1 name=a name=b\n", "second");
-	refused("id=1 size=4\n", "size=4|name=, uuid= or uid=");
+	refused("id=1 size=4\n", "size=4|socket=, name=, uuid= or uid=");
+	refused("id=1 socket=a\n", "socket=a|whole path");
+	refused("id=1 socket=/a socket=/b\n", "second");
+	refused("id=1 socket=/a\nid=1 socket=/b\n", "line 2|ID 1|/a");
+	refused("id=1 socket=/a\nid=2 socket=/a\n", "line 2|ID 1|/a");
 }
 
 static void there_are_4096_lines_at_most(void **state)
@@ -237,6 +241,30 @@ static void there_are_4096_lines_at_most(void **state)
 	assert_int_equal(b.count, BINDS_MAX);
 	(void)snprintf(text + used, sizeof(text) - used, "id=1 uid=9\n");
 	refused(text, "line 4097|at most 4096");
+}
+
+static void a_socket_of_its_own_is_another_way_to_an_id(void **state)
+{
+	static struct binds other;
+
+	(void)state;
+	parse("id=3 socket=/run/a uid=1\nid=3 uid=2\nid=4 uid=1\n");
+	command("qemu");
+	assert_string_equal(found(1), "4");
+	assert_string_equal(found(2), "3");
+	assert_string_equal(binds_own(&b, 3)->socket, "/run/a");
+	assert_null(binds_own(&b, 4));
+	assert_true(binds_fits(binds_own(&b, 3), 1, &args));
+	assert_false(binds_fits(binds_own(&b, 3), 2, &args));
+	other = b;
+	assert_true(binds_same_sockets(&b, &other));
+	parse("id=9 uid=7\nid=3 socket=/run/a\n");
+	assert_true(binds_same_sockets(&b, &other));
+	parse("id=4 socket=/run/a\n");
+	assert_false(binds_same_sockets(&b, &other));
+	parse("id=3 socket=/run/a\nid=4 socket=/run/b\n");
+	assert_false(binds_same_sockets(&b, &other));
+	assert_false(binds_same_sockets(&other, &b));
 }
 
 #define T(name) cmocka_unit_test(name)
@@ -256,6 +284,7 @@ int main(int argc, char **argv)
 		T(command_lines_are_read_only_where_a_line_asks_for_them),
 		T(a_wrong_line_is_named_with_what_would_be_right),
 		T(there_are_4096_lines_at_most),
+		T(a_socket_of_its_own_is_another_way_to_an_id),
 	};
 
 	return unit_run(argc, argv, tests, UNIT_COUNT(tests));

@@ -22,6 +22,7 @@ struct fixture {
 	struct zones zones;
 	struct binds binds;
 	bool zoned, bound, noisy;
+	uint32_t own; /* the ID whose socket they come by; 0: none's */
 };
 
 static const char zone_text[] = "zone a uid=1\nzone b uid=2\nzone a uid=3\nzone b uid=3\n";
@@ -76,6 +77,7 @@ static enum seating_says find(struct fixture *x, uint32_t uid, struct seating_fo
 		.binds = x->bound ? &x->binds : NULL,
 		.uid = uid,
 		.args = &args,
+		.own = x->own ? x->own : GATES_NOBODY,
 		.together = MEMBERSHIP_ANYWHERE,
 		.quiet = !x->noisy,
 	};
@@ -309,17 +311,39 @@ static void a_bound_id_is_not_given_where_strangers_hold_it(void **state)
 	assert_int_equal(come(x, B), 2);
 }
 
+static void who_comes_by_the_socket_of_an_id_gets_that_one_or_none(void **state)
+{
+	struct fixture *x = *state;
+	struct seating_found found;
+
+	x->zoned = false;
+	keep(x, "id=3 socket=/a uid=1\nid=3 name=nobody\nid=4 uid=1\n");
+	x->own = 3;
+	assert_int_equal(find(x, 2, &found), SEATING_OTHER);
+	assert_int_equal(come(x, 1), 3);
+	/* Not the other that is kept for it, either. */
+	assert_int_equal(find(x, 1, &found), SEATING_WAIT);
+	go(x, 3);
+	assert_int_equal(come(x, 1), 3);
+	x->own = 4;
+	assert_int_equal(find(x, 1, &found), SEATING_OTHER);
+	/* By the fabric's socket the line means nothing. */
+	x->own = 0;
+	assert_int_equal(come(x, 1), 4);
+	assert_int_equal(find(x, 1, &found), SEATING_WAIT);
+}
+
 static void carried_are_the_zones_of_all_ids_that_were_given(void **state)
 {
 	struct fixture *x = *state;
 	uint64_t a, b;
 
-	assert_true(seating_carried(&x->s) == 0);
+	assert_true(seating_carried(&x->state) == 0);
 	(void)come(x, A);
-	a = seating_carried(&x->s);
+	a = seating_carried(&x->state);
 	assert_true(a && !(a & (a - 1)));
 	go(x, come(x, B));
-	b = seating_carried(&x->s) & ~a;
+	b = seating_carried(&x->state) & ~a;
 	assert_true(b && !(b & (b - 1)));
 }
 
@@ -358,6 +382,7 @@ static void no_order_of_comings_and_goings_gives_an_id_to_a_strangers_holder(voi
 		case SEATING_ZONES:
 			strangers++;
 			continue;
+		case SEATING_OTHER:
 		case SEATING_FULL:
 			continue;
 		}
@@ -393,6 +418,7 @@ int main(int argc, char **argv)
 		T(a_vm_whose_id_is_taken_waits_for_it),
 		T(an_id_that_comes_to_be_bound_while_somebody_has_it_is_kept_from_then_on),
 		T(a_bound_id_is_not_given_where_strangers_hold_it),
+		T(who_comes_by_the_socket_of_an_id_gets_that_one_or_none),
 		T(carried_are_the_zones_of_all_ids_that_were_given),
 		T(no_order_of_comings_and_goings_gives_an_id_to_a_strangers_holder),
 	};

@@ -127,6 +127,32 @@ static void a_client_that_was_just_accepted_is_found(void **unused)
 	}
 }
 
+static void who_came_by_an_ids_own_socket_is_known_as_such(void **unused)
+{
+	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	struct sweep_found found[MAX];
+	int gate, client, sock, other;
+
+	(void)unused;
+	set_up();
+	(void)snprintf(own.sun_path, sizeof(own.sun_path), "/tmp/famez-sweep-%d", getpid());
+	gate = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(gate, (struct sockaddr *)&own, sizeof(own)), 0);
+	assert_int_equal(listen(gate, 16), 0);
+	state.rules->gates.end = 1;
+	state.rules->gates.gate[0].fd = gate;
+	state.rules->gates.gate[0].id = 5;
+	client = fcntl(socket(AF_UNIX, SOCK_STREAM, 0), F_DUPFD, (int)END);
+	assert_int_equal(connect(client, (struct sockaddr *)&own, sizeof(own)), 0);
+	sock = accept4(gate, NULL, NULL, SOCK_NONBLOCK);
+	(void)connect_one(&other);
+	assert_int_equal(sweep(&state, END, found, MAX), 2);
+	assert_true(is_open(gate));
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(found[i].own, found[i].sock == sock ? 5 : GATES_NOBODY);
+	assert_int_equal(unlink(own.sun_path), 0);
+}
+
 static void a_client_that_has_left_is_closed(void **unused)
 {
 	struct sweep_found found[MAX];
@@ -184,6 +210,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_the_state_names_stays_open),
 		cmocka_unit_test(what_nobody_names_is_closed),
 		cmocka_unit_test(a_client_that_was_just_accepted_is_found),
+		cmocka_unit_test(who_came_by_an_ids_own_socket_is_known_as_such),
 		cmocka_unit_test(a_client_that_has_left_is_closed),
 		cmocka_unit_test(more_than_there_is_room_for_are_refused),
 		cmocka_unit_test(a_number_that_is_another_socket_now_is_nobodys),

@@ -53,6 +53,7 @@ import os
 import signal
 import socket
 import struct
+import tempfile
 
 from qtest import PCI_ID, Device, until
 from stage import (Gone, Stage, held_back, known, map_of, meet, naive_server, rings, run_tests,
@@ -466,6 +467,26 @@ def test_a_full_server_refuses_a_qemu_which_ends_and_does_not_spin():
         peer.close()
         s.broker.wait_event("leave", id=1)
         assert s.device().position() == 1
+
+
+def test_a_device_that_is_started_anew_at_its_own_socket_is_the_same_peer():
+    with tempfile.TemporaryDirectory(prefix="famez-vm-") as folder:
+        own, ids = os.path.join(folder, "own"), os.path.join(folder, "ids")
+        with open(ids, "w", encoding="ascii") as f:
+            f.write(f"id=7 socket={own}\n")
+        with Stage("--bind", ids, "--peers", "9") as s:
+            peer = s.peer()
+            for _ in range(2):
+                device = s.device(path=own, may_end=True)
+                assert device.position() == 7
+                meet(peer, device)
+                rings(peer, device)
+                # Taken: the second one waits, and ends when it is refused.
+                other = s.qemu(path=own, may_say="server sent version -1", may_end=True)
+                assert other.wait() == 1
+                s.broker.wait_event("refuse", reason="bound", pid=other.pid)
+                device.qemu.kill()
+                peer.until_left(7)
 
 
 def test_a_refused_hot_plug_leaves_the_qemu_running():
