@@ -74,7 +74,7 @@ struct famez_packet {
 #define FAMEZ_FORM_BINARY 1u
 
 /** Whom to ring. As a write of (peer << 16 | vector) to the doorbell register. */
-struct famez_ring {
+struct famez_doorbell {
 	__u16 peer;
 	__u16 vector;
 };
@@ -105,8 +105,9 @@ struct famez_wake {
 #define FAMEZ_IOC_FORM _IO(0xFA, 3)
 
 /** FAMEZ_IOC_RING - ring a peer. Never waits, and nobody learns whether there is such a peer.
- * EOPNOTSUPP: ivshmem-plain. */
-#define FAMEZ_IOC_RING _IOW(0xFA, 4, struct famez_ring)
+ * EOPNOTSUPP: ivshmem-plain.
+ */
+#define FAMEZ_IOC_RING _IOW(0xFA, 4, struct famez_doorbell)
 
 /**
  * FAMEZ_IOC_WAKE - add 1 to this eventfd whenever the vector interrupts us; straight from the
@@ -130,7 +131,7 @@ struct famez_wake {
  * page; else mmap(2) gives ENXIO.
  */
 #define FAMEZ_MAP_MEMORY        0
-#define FAMEZ_MAP_REGISTERS     (1ull << 56)
+#define FAMEZ_MAP_REGISTERS     0x100000000000000ull
 #define FAMEZ_REGISTER_ID       8
 #define FAMEZ_REGISTER_DOORBELL 12
 
