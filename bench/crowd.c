@@ -95,7 +95,11 @@ static void count_notice(struct crowd *c, struct crowd_client *client, struct wi
 
 	c->notices++;
 	if (client->kept && vector < c->vectors) {
-		client->kept[(size_t)m->value * c->vectors + vector] = m->fd;
+		int *kept = &client->kept[(size_t)m->value * c->vectors + vector];
+
+		if (*kept >= 0)
+			(void)close(*kept); /* of who had that ID before */
+		*kept = m->fd;
 		m->fd = -1;
 	}
 	if (++client->notices == client->goal) {
@@ -253,6 +257,18 @@ int crowd_wait(struct crowd *c, uint64_t leaves)
 		}
 	}
 	return 0;
+}
+
+int crowd_drain(struct crowd *c, int quiet_ms)
+{
+	uint64_t seen;
+	int err;
+
+	do {
+		seen = c->messages;
+		err = turn(c, quiet_ms);
+	} while (!err && c->messages != seen);
+	return err;
 }
 
 struct crowd_account crowd_check(const struct crowd *c, uint32_t from, uint32_t to)

@@ -72,6 +72,9 @@ void crowd_expect(struct crowd *c, uint32_t nth, uint64_t notices);
  */
 int crowd_wait(struct crowd *c, uint64_t leaves);
 
+/** crowd_drain() - read what nobody waits for, until @quiet_ms pass without any. 0 or as above. */
+int crowd_drain(struct crowd *c, int quiet_ms);
+
 /** crowd_check() - what clients @from to @to - 1 were told of clients 0 to @to - 1. */
 struct crowd_account crowd_check(const struct crowd *c, uint32_t from, uint32_t to);
 

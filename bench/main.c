@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - famez-bench: one measurement, one line of JSON. compare_servers calls it.
+ * main.c - famez-bench: one measurement, one line of JSON. bench/compare calls it.
  *
  * Starts no server; the one it is told of must listen already.
  */
@@ -25,6 +25,7 @@ static const struct scenario {
 	{"mesh", mesh_run, true},
 	{"join", join_run, true},
 	{"doorbell", doorbell_run, true},
+	{"scale", scale_run, true},
 };
 
 static int compare(const void *a, const void *b)
@@ -48,19 +49,23 @@ uint64_t run_percentile(const uint64_t *values, uint32_t count, double p)
 
 static void usage(FILE *to)
 {
-	(void)fputs("usage: famez-bench floor|mesh|join|doorbell [OPTION ...]\n"
-		    "\n"
-		    "  -S, --socketpath PATH  the server's socket; it must be no peer itself\n"
-		    "  -p, --pid PID          the server's process: whose CPU time counts\n"
-		    "  -c, --clients N        clients (66)\n"
-		    "  -n, --vectors N        vectors of each (4)\n"
-		    "  -x, --extras N         mesh: members before the storm\n"
-		    "  -d, --deaf             mesh: the extras stop reading\n"
-		    "  -H, --hold             mesh: stay until standard input ends\n"
-		    "  -r, --repeat N         join: joins; doorbell: slices (200; 10)\n"
-		    "  -t, --threads 1|2      floor: threads that send\n"
-		    "  -u, --unread           floor: nobody reads\n"
-		    "  -w, --patience S       give up when nothing came for S seconds (10)\n",
+	(void)fputs(
+		"usage: famez-bench floor|mesh|join|doorbell|scale [OPTION ...]\n"
+		"\n"
+		"  -S, --socketpath PATH  the server's socket; it must be no peer itself\n"
+		"  -p, --pid PID          the server's process: whose CPU time counts\n"
+		"  -c, --clients N        clients (66)\n"
+		"  -n, --vectors N        vectors of each (4)\n"
+		"  -x, --extras N         mesh: members before the storm\n"
+		"  -d, --deaf             mesh: the extras stop reading\n"
+		"  -H, --hold             mesh: stay until standard input ends; scale: at each\n"
+		"                         stop wait for a line of it\n"
+		"  -a, --also N           scale: peers besides, such as the server (0)\n"
+		"  -s, --stops LIST       scale: so many present (10,...), instead of -c\n"
+		"  -r, --repeat N         join, scale: joins; doorbell: slices (200; 20; 200)\n"
+		"  -t, --threads 1|2      floor: threads that send\n"
+		"  -u, --unread           floor: nobody reads\n"
+		"  -w, --patience S       give up when nothing came for S seconds (10)\n",
 		to);
 }
 
@@ -97,6 +102,25 @@ static bool number(const char *text, uint32_t *value)
 	return *text >= '0' && *text <= '9' && *end == '\0' && n <= UINT32_MAX;
 }
 
+/* "10,100,1000": ascending, the last one in r->clients as well. */
+static bool stops(const char *text, struct run *r)
+{
+	char *copy = strdup(text), *rest = NULL;
+	bool good = copy != NULL;
+
+	r->stop_count = 0;
+	for (char *word = good ? strtok_r(copy, ",", &rest) : NULL; word && good;
+		word = strtok_r(NULL, ",", &rest)) {
+		uint32_t n, before = r->stop_count ? r->stops[r->stop_count - 1] : 1;
+
+		good = number(word, &n) && n > before && n <= 65536 && r->stop_count < STOPS_MAX;
+		if (good)
+			r->stops[r->stop_count++] = r->clients = n;
+	}
+	free(copy);
+	return good && r->stop_count > 0;
+}
+
 /* Returns whether all options were understood. */
 static bool parse(int argc, char **argv, struct run *r)
 {
@@ -108,6 +132,8 @@ static bool parse(int argc, char **argv, struct run *r)
 		{"extras", required_argument, NULL, 'x'},
 		{"deaf", no_argument, NULL, 'd'},
 		{"hold", no_argument, NULL, 'H'},
+		{"also", required_argument, NULL, 'a'},
+		{"stops", required_argument, NULL, 's'},
 		{"repeat", required_argument, NULL, 'r'},
 		{"threads", required_argument, NULL, 't'},
 		{"unread", no_argument, NULL, 'u'},
@@ -117,7 +143,7 @@ static bool parse(int argc, char **argv, struct run *r)
 	uint32_t n;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "S:p:c:n:x:dHr:t:uw:", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "S:p:c:n:x:dHa:s:r:t:uw:", longs, NULL)) != -1) {
 		bool good = true;
 
 		switch (option) {
@@ -142,6 +168,12 @@ static bool parse(int argc, char **argv, struct run *r)
 			break;
 		case 'H':
 			r->hold = true;
+			break;
+		case 'a':
+			good = number(optarg, &r->also) && r->also <= 16;
+			break;
+		case 's':
+			good = stops(optarg, r);
 			break;
 		case 'r':
 			good = number(optarg, &r->repeat) && r->repeat > 0;
@@ -187,7 +219,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (!r.repeat)
-		r.repeat = scenario->run == join_run ? 200 : 10;
+		r.repeat = scenario->run == scale_run ? 20 : 200;
+	if (!r.stop_count)
+		r.stops[r.stop_count++] = r.clients;
 	err = raise_limit(&r);
 	if (!err)
 		err = scenario->run(&r);

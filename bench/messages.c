@@ -4,7 +4,7 @@
  *
  * A program of its own beside famez-bench, because what it measures are processes: it forks
  * one for each peer, and the parent only says go and stop. Its systems are compiled into it
- * and chosen by name; compare_messages calls it, system after system. Starts no server.
+ * and chosen by name; bench/compare calls it, system after system. Starts no server.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -21,8 +21,8 @@
 /* Beyond the time asked for, until a run counts as hung. */
 #define PATIENCE_MS 20000
 
-static const struct system *const *const rooms[] = {
-	messages_raw, messages_lane, messages_peer, messages_others};
+static const struct system *const *const rooms[] = {messages_limits, messages_raw, messages_lane,
+	messages_peer, messages_others, messages_nats};
 
 /* Eight words at once, as the compiler would not make of every loop that this is inlined in. */
 typedef uint64_t block __attribute__((vector_size(64), aligned(1), may_alias));
@@ -62,9 +62,13 @@ static const struct system *system_named(const char *name)
 /* Does it take ALONE_MESSAGES that nobody reads yet? The others would wait for their reader. */
 static bool can_be_alone(const struct system *s, const struct run *r)
 {
-	for (const struct system *const *other = messages_others; *other; other++)
-		if (*other == s)
-			return false;
+	static const struct system *const *const waiting[] = {
+		messages_limits, messages_others, messages_nats};
+
+	for (size_t i = 0; i < sizeof(waiting) / sizeof(*waiting); i++)
+		for (const struct system *const *other = waiting[i]; *other; other++)
+			if (*other == s)
+				return false;
 	return s->alone && r->bytes <= ALONE_BYTES_MAX;
 }
 
@@ -94,8 +98,7 @@ static void pause_ms(long ms)
 }
 
 /* One peer, in its own process. */
-__attribute__((noreturn)) static void peer(
-	struct run *r, const struct system *s, uint32_t who, bool trips)
+__attribute__((noreturn)) static void peer(struct run *r, const struct system *s, uint32_t who)
 {
 	struct result *result = &r->stage->results[who];
 	void *end;
@@ -108,7 +111,7 @@ __attribute__((noreturn)) static void peer(
 		pause_ms(1);
 	result->begun_ns = clock_wall_ns();
 	result->cpu_ns = clock_read(CLOCK_PROCESS_CPUTIME_ID);
-	if (trips)
+	if (r->trips)
 		result->messages = who ? s->ask(r, end) : s->answer(r, end);
 	else
 		result->messages = who ? s->send(r, end, who) : s->receive(r, end);
@@ -232,10 +235,10 @@ static void print_latencies(const struct stage *stage)
 	(void)printf("]");
 }
 
-static void print(const struct run *r, const struct system *s, bool trips)
+static void print(const struct run *r, const struct system *s, uint64_t cpu_ns)
 {
 	const struct result *results = r->stage->results;
-	uint64_t begun_ns = UINT64_MAX, ended_ns = 0, cpu_ns = 0;
+	uint64_t begun_ns = UINT64_MAX, ended_ns = 0;
 
 	for (uint32_t i = 0; i <= r->senders; i++) {
 		if (i && results[i].begun_ns < begun_ns)
@@ -247,16 +250,18 @@ static void print(const struct run *r, const struct system *s, bool trips)
 	(void)printf("{\"scenario\": \"%s\", \"system\": \"%s\", \"bytes\": %u, \"senders\": %u, "
 		     "\"batch\": %u, \"split\": %s, \"messages\": %" PRIu64
 		     ", \"wall_ns\": %" PRIu64 ", \"cpu_ns\": %" PRIu64,
-		trips ? "trip" : "stream", s->name, r->bytes, r->senders, r->batch,
-		r->split ? "true" : "false", results[trips].messages, ended_ns - begun_ns, cpu_ns);
-	if (trips)
+		r->trips ? "trip" : "stream", s->name, r->bytes, r->senders, r->batch,
+		r->split ? "true" : "false", results[r->trips].messages, ended_ns - begun_ns,
+		cpu_ns);
+	if (r->trips)
 		print_latencies(r->stage);
 	(void)printf("}\n");
 }
 
-static int measure(struct run *r, const struct system *s, bool trips)
+static int measure(struct run *r, const struct system *s)
 {
 	pid_t pids[PEERS_MAX] = {0};
+	uint64_t server_ns;
 	int err = s->prepare ? s->prepare(r) : 0;
 
 	if (err)
@@ -266,19 +271,21 @@ static int measure(struct run *r, const struct system *s, bool trips)
 		if (pids[i] < 0)
 			return -errno; /* the others notice that nobody says go: see await_all() */
 		if (pids[i] == 0)
-			peer(r, s, i, trips);
+			peer(r, s, i);
 	}
 	for (int i = 0; i < PATIENCE_MS; i++) {
 		if (__atomic_load_n(&r->stage->ready, __ATOMIC_SEQ_CST) == r->senders + 1)
 			break;
 		pause_ms(1);
 	}
+	server_ns = r->server ? clock_process_ns(r->server) : 0;
 	__atomic_store_n(&r->stage->go, 1u, __ATOMIC_SEQ_CST);
 	pause_ms(r->milliseconds);
 	__atomic_store_n(&r->stage->stop, 1u, __ATOMIC_SEQ_CST);
 	err = await_all(pids, r->senders + 1, r->milliseconds);
+	server_ns = r->server ? clock_process_ns(r->server) - server_ns : 0;
 	if (!err)
-		print(r, s, trips);
+		print(r, s, server_ns);
 	return err;
 }
 
@@ -293,8 +300,8 @@ static void usage(FILE *to)
 		    "  -f, --batch N        stream: messages until a flush, 64 KiB at most (16)\n"
 		    "  -t, --time MS        how long (500)\n"
 		    "  -x, --split          receiver and senders pinned to different CPUs\n"
-		    "  -S, --socketpath P   the server's socket; for others a folder for theirs\n"
-		    "  -p, --pid PID        fan: the server's process, whose CPU time counts\n"
+		    "  -S, --socketpath P   the server's socket; for others a folder, or a URL\n"
+		    "  -p, --pid PID        the server's process, whose CPU time counts\n"
 		    "  -m, --members N      fan: of the group (1000)\n",
 		to);
 }
@@ -309,7 +316,7 @@ static bool number(const char *text, uint32_t least, uint32_t most, uint32_t *va
 }
 
 /* Returns whether all options were understood. */
-static bool parse(int argc, char **argv, struct run *r, uint32_t *members, uint32_t *pid)
+static bool parse(int argc, char **argv, struct run *r, uint32_t *members)
 {
 	static const struct option longs[] = {
 		{"bytes", required_argument, NULL, 'b'},
@@ -322,6 +329,7 @@ static bool parse(int argc, char **argv, struct run *r, uint32_t *members, uint3
 		{"members", required_argument, NULL, 'm'},
 		{0},
 	};
+	uint32_t n;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "b:s:f:t:xS:p:m:", longs, NULL)) != -1) {
@@ -347,7 +355,8 @@ static bool parse(int argc, char **argv, struct run *r, uint32_t *members, uint3
 			r->socket = optarg;
 			break;
 		case 'p':
-			good = number(optarg, 1, INT32_MAX, pid);
+			good = number(optarg, 1, INT32_MAX, &n);
+			r->server = (pid_t)n;
 			break;
 		case 'm':
 			good = number(optarg, 1, 60000, members);
@@ -374,28 +383,34 @@ static int list(void)
 
 int main(int argc, char **argv)
 {
-	struct run r = {.bytes = 100, .senders = 1, .batch = 16, .milliseconds = 500};
 	const char *scenario = argc > 1 ? argv[1] : "";
-	bool trips = strcmp(scenario, "trip") == 0, fan = strcmp(scenario, "fan") == 0;
+	struct run r = {
+		.bytes = 100,
+		.senders = 1,
+		.batch = 16,
+		.milliseconds = 500,
+		.trips = strcmp(scenario, "trip") == 0,
+	};
+	bool fan = strcmp(scenario, "fan") == 0;
 	bool solo = strcmp(scenario, "alone") == 0;
-	uint32_t members = 1000, pid = 0;
 	const struct system *s = NULL;
+	uint32_t members = 1000;
 	int words = fan ? 1 : 2, err;
 
 	if (argc == 2 && strcmp(scenario, "systems") == 0)
 		return list();
-	if ((!fan && !trips && !solo && strcmp(scenario, "stream") != 0) || argc <= words ||
-		!parse(argc - words, argv + words, &r, &members, &pid)) {
+	if ((!fan && !r.trips && !solo && strcmp(scenario, "stream") != 0) || argc <= words ||
+		!parse(argc - words, argv + words, &r, &members)) {
 		usage(stderr);
 		return 2;
 	}
 	if (!fan) {
 		s = system_named(argv[2]);
 		if (!s ||
-			(trips         ? !s->ask
+			(r.trips       ? !s->ask
 				: solo ? !can_be_alone(s, &r)
 				       : !s->send) ||
-			((trips || solo) && r.senders != 1)) {
+			((r.trips || solo) && r.senders != 1)) {
 			(void)fprintf(
 				stderr, "famez-bench-messages: no %s of '%s'\n", scenario, argv[2]);
 			return 2;
@@ -407,9 +422,9 @@ int main(int argc, char **argv)
 	if (r.stage == MAP_FAILED)
 		die("memory", errno);
 	if (fan)
-		err = messages_fan(r.socket, (pid_t)pid, members, r.milliseconds);
+		err = messages_fan(r.socket, r.server, members, r.milliseconds);
 	else
-		err = solo ? alone(&r, s) : measure(&r, s, trips);
+		err = solo ? alone(&r, s) : measure(&r, s);
 	if (err)
 		(void)fprintf(stderr, "famez-bench-messages: %s: %s\n", scenario, strerror(-err));
 	return err ? 1 : 0;

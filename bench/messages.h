@@ -61,8 +61,10 @@ struct run {
 	uint32_t senders; /* or those who ask: 1 */
 	uint32_t batch;   /* messages, at most, until they are flushed; 64 KiB at most */
 	uint32_t milliseconds;
+	bool trips;         /* round trips, not a stream */
 	bool split;         /* pin the receiver and the senders to different CPUs */
-	const char *socket; /* of the server, or a folder for sockets */
+	const char *socket; /* of the server, or a folder for sockets, or NATS's URL */
+	pid_t server;       /* whose CPU time counts as well; 0: nobody's */
 	struct stage *stage;
 	void *area; /* the system's own, made by its prepare() and inherited */
 };
@@ -95,7 +97,9 @@ struct system {
 extern const struct system *const messages_raw[];
 extern const struct system *const messages_lane[];
 extern const struct system *const messages_peer[];
+extern const struct system *const messages_limits[];
 extern const struct system *const messages_others[];
+extern const struct system *const messages_nats[];
 
 /** messages_fan() - one message to a group of @members, and the same by hand; prints a line. */
 int messages_fan(const char *socket, pid_t server, uint32_t members, uint32_t milliseconds);

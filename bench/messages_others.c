@@ -4,6 +4,7 @@
  * the build found them. Between processes, over ipc://; the receiver binds.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -25,40 +26,52 @@ static int needs_folder(struct run *r)
 	return r->socket ? 0 : -EDESTADDRREQ;
 }
 
-/* ---- a pair of UNIX stream sockets, messages with their length in front ------------------- */
+/* ---- pairs of UNIX stream sockets, messages with their length in front --------------------- */
 
 static int stream_prepare(struct run *r)
 {
-	static int socks[2];
+	static int socks[SENDERS_MAX][2];
 
-	if (r->senders != 1)
-		return -ENOTSUP;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
-		return -errno;
+	for (uint32_t i = 0; i < r->senders; i++)
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks[i]))
+			return -errno;
 	r->area = socks;
 	return 0;
 }
 
-struct stream_end {
-	int sock;
+struct stream {
 	size_t have, used; /* bytes in `buffer`, read and taken */
+	unsigned char buffer[2 * (sizeof(uint64_t) + PAYLOAD_BYTES_MAX)];
+};
+
+struct stream_end {
+	struct pollfd socks[SENDERS_MAX]; /* only the receiver has several */
+	uint32_t count, reading;
 	struct got got;
 	uint64_t out[1 + PAYLOAD_BYTES_MAX / 8];
-	unsigned char buffer[2 * (sizeof(uint64_t) + PAYLOAD_BYTES_MAX)];
+	struct stream *streams;
 };
 
 static void *stream_open(struct run *r, uint32_t who)
 {
+	int(*socks)[2] = r->area;
 	struct stream_end *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		die("memory", ENOMEM);
-	e->sock = ((int *)r->area)[who];
+	e->count = who ? 1 : r->senders;
+	e->streams = calloc(e->count, sizeof(*e->streams));
+	if (!e->streams)
+		die("memory", ENOMEM);
+	for (uint32_t i = 0; i < e->count; i++)
+		e->socks[i] = (struct pollfd){
+			.fd = who ? socks[who - 1][1] : socks[i][0], .events = POLLIN};
 	return e;
 }
 
 static void stream_close(void *end)
 {
+	free(((struct stream_end *)end)->streams);
 	free(end);
 }
 
@@ -72,7 +85,7 @@ ALWAYS_INLINE void local_put(void *end, const void *payload, size_t bytes, bool 
 	e->out[0] = bytes;
 	memcpy(e->out + 1, payload, bytes);
 	while (left) {
-		ssize_t n = write(e->sock, at, left);
+		ssize_t n = write(e->socks[0].fd, at, left);
 
 		if (n < 0)
 			die("a socket", errno);
@@ -81,30 +94,57 @@ ALWAYS_INLINE void local_put(void *end, const void *payload, size_t bytes, bool 
 	}
 }
 
+/* A whole message of the stream that is being read? */
+static bool stream_has(const struct stream *s, uint64_t *bytes)
+{
+	if (s->have - s->used < sizeof(*bytes))
+		return false;
+	memcpy(bytes, s->buffer + s->used, sizeof(*bytes));
+	return s->have - s->used - sizeof(*bytes) >= *bytes;
+}
+
+/* The next stream that has something; who has said its last word is not asked again. */
+static void stream_turn(struct stream_end *e)
+{
+	if (e->count == 1)
+		return;
+	for (;;) {
+		for (uint32_t i = 0; i < e->count; i++) {
+			e->reading = e->reading + 1 < e->count ? e->reading + 1 : 0;
+			if (e->socks[e->reading].revents) {
+				e->socks[e->reading].revents = 0;
+				return;
+			}
+		}
+		if (poll(e->socks, e->count, -1) < 0)
+			die("poll", errno);
+	}
+}
+
 ALWAYS_INLINE struct got local_take(void *end)
 {
 	struct stream_end *e = end;
+	struct stream *s = &e->streams[e->reading];
 	uint64_t bytes;
 
-	for (;;) {
+	while (!stream_has(s, &bytes)) {
 		ssize_t n;
 
-		if (e->have - e->used >= sizeof(bytes)) {
-			memcpy(&bytes, e->buffer + e->used, sizeof(bytes));
-			if (e->have - e->used - sizeof(bytes) >= bytes)
-				break;
+		stream_turn(e);
+		s = &e->streams[e->reading];
+		if (s->used) {
+			memmove(s->buffer, s->buffer + s->used, s->have - s->used);
+			s->have -= s->used;
+			s->used = 0;
 		}
-		if (e->used) {
-			memmove(e->buffer, e->buffer + e->used, e->have - e->used);
-			e->have -= e->used;
-			e->used = 0;
-		}
-		n = read(e->sock, e->buffer + e->have, sizeof(e->buffer) - e->have);
-		if (n <= 0)
+		n = read(e->socks[e->reading].fd, s->buffer + s->have, sizeof(s->buffer) - s->have);
+		if (n < 0 || (n == 0 && e->count == 1))
 			die("a socket", n < 0 ? errno : EPIPE);
-		e->have += (size_t)n;
+		if (n == 0)
+			e->socks[e->reading].fd = -1;
+		s->have += (size_t)n;
 	}
-	e->got = (struct got){e->buffer + e->used + sizeof(bytes), bytes};
+	e->got = (struct got){s->buffer + s->used + sizeof(bytes), bytes};
 	return e->got;
 }
 
@@ -112,7 +152,7 @@ ALWAYS_INLINE void local_done(void *end)
 {
 	struct stream_end *e = end;
 
-	e->used += sizeof(uint64_t) + e->got.bytes;
+	e->streams[e->reading].used += sizeof(uint64_t) + e->got.bytes;
 }
 
 SYSTEM(local, "unix", stream_prepare, stream_open, stream_close);
@@ -129,6 +169,7 @@ struct zmq_end {
 
 static void *zmq_open(struct run *r, uint32_t who)
 {
+	const int soon_ms = 1;
 	struct zmq_end *e = calloc(1, sizeof(*e));
 	char path[108];
 
@@ -141,6 +182,8 @@ static void *zmq_open(struct run *r, uint32_t who)
 		e->socket = zmq_socket(e->context, who ? ZMQ_PUSH : ZMQ_PULL);
 	else
 		e->socket = zmq_socket(e->context, ZMQ_PAIR);
+	/* Who connects before the other has bound would otherwise try again after 100 ms. */
+	(void)zmq_setsockopt(e->socket, ZMQ_RECONNECT_IVL, &soon_ms, sizeof(soon_ms));
 	if (who ? zmq_connect(e->socket, path) : zmq_bind(e->socket, path))
 		die("ZeroMQ", zmq_errno());
 	return e;
@@ -185,6 +228,8 @@ SYSTEM(zeromq, "zeromq", needs_folder, zmq_open, zmq_end_close);
 #ifdef HAVE_NNG
 #include <nng/nng.h>
 #include <nng/protocol/pair0/pair.h>
+#include <nng/protocol/pipeline0/pull.h>
+#include <nng/protocol/pipeline0/push.h>
 
 struct nng_end {
 	nng_socket socket;
@@ -200,10 +245,12 @@ static void *nng_open(struct run *r, uint32_t who)
 
 	if (!e)
 		die("memory", ENOMEM);
-	if (r->senders != 1)
-		die("nng", ENOTSUP);
 	path_in(r, "ipc://", path, sizeof(path));
-	err = nng_pair0_open(&e->socket);
+	/* With several senders there is no way back. */
+	if (r->senders > 1)
+		err = who ? nng_push0_open(&e->socket) : nng_pull0_open(&e->socket);
+	else
+		err = nng_pair0_open(&e->socket);
 	if (!err)
 		(void)nng_socket_set_size(e->socket, NNG_OPT_RECVMAXSZ, 0);
 	if (!err && !who)

@@ -12,16 +12,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define STOPS_MAX 16u
+
 struct run {
 	const char *socket; /* the server's */
 	pid_t server;
 	uint32_t clients, vectors;
-	uint32_t extras;  /* mesh: present before the storm */
-	uint32_t repeat;  /* join: joins; doorbell: slices */
-	uint32_t threads; /* floor: that send */
-	bool deaf;        /* mesh: the extras don't read */
-	bool hold;        /* mesh: stay until standard input ends */
-	bool unread;      /* floor: nobody reads, so only few messages fit */
+	uint32_t extras; /* mesh: present before the storm */
+	uint32_t also;   /* scale: peers besides the clients, such as the server itself */
+	uint32_t stops[STOPS_MAX], stop_count; /* scale: so many present, ascending */
+	uint32_t repeat;                       /* join, scale: joins; doorbell: slices */
+	uint32_t threads;                      /* floor: that send */
+	bool deaf;                             /* mesh: the extras don't read */
+	bool hold;   /* mesh: stay until standard input ends; scale: a line of it a stop */
+	bool unread; /* floor: nobody reads, so only few messages fit */
 	uint64_t patience_ns;
 };
 
@@ -33,6 +37,9 @@ int mesh_run(const struct run *r);
 
 /** join_run() - one more joins those who are present, and leaves, again and again. */
 int join_run(const struct run *r);
+
+/** scale_run() - more and more are present; at each stop joins, leaves and doorbells. */
+int scale_run(const struct run *r);
 
 /** doorbell_run() - two of those present ring each other, beside bare eventfds. */
 int doorbell_run(const struct run *r);

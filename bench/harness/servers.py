@@ -10,14 +10,15 @@ import os
 import subprocess
 import sys
 
-from systems import Failed, Famez, Floor, wait_for_line
+from .systems import Failed, Famez, Floor, wait_for_line
 
 MESH = ["66x4", "274x1", "16x16", "300x4", "100x16", "1000x4", "4000x1"]
 JOIN = ["66x4", "274x1", "300x4", "1000x4"]
 STALL = ["66x4"]
-DOORBELL = ["10x4", "100x4", "1000x4"]
+DOORBELL = ["2x4", "100x4", "1000x4"]
 MEMORY = [f"{peers}x{vectors}" for peers in (10, 100, 1000) for vectors in (1, 4, 16)]
 JOINS = 200
+OURS_ALONE = ("burst", "memory")  # in which no other server takes part
 
 
 def of_size(size):
@@ -137,12 +138,17 @@ def run_once(bench, system, name, size, nth):
 
 
 def run_all(bench, systems, names, sizes, rounds):
-    """Round by round, system after system, so that all see the machine's same moods."""
+    """Round by round, system after system, so that all see the machine's same moods. Who can't
+    take part is a run as well, with `absent` in place of figures."""
     for name in names:
+        for system in systems:
+            if system.missing and name not in OURS_ALONE:
+                yield {"measurement": name, "system": system.name, "absent": system.missing}
         _, usual_sizes, rounds_max = SCENARIOS[name]
         for size in sizes or usual_sizes:
             for nth in range(min(rounds, rounds_max)):
-                for system in systems if nth % 2 == 0 else reversed(systems):
+                there = [system for system in systems if not system.missing]
+                for system in there if nth % 2 == 0 else reversed(there):
                     for run in run_once(bench, system, name, size, nth):
                         print(f"{name} {size} round {nth + 1}/{rounds} {system.name}"
                               f"{': ' + run['failed'] if 'failed' in run else ''}",

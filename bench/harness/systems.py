@@ -5,6 +5,8 @@ A server runs for one measurement, in a folder of its own that goes with it, so 
 measurement inherits IDs, sockets or log lines from the one before.
 """
 
+import glob
+import json
 import os
 import re
 import select
@@ -15,6 +17,11 @@ import tempfile
 import time
 
 PATIENCE_S = 60
+
+
+STOCK = "stock"
+STOCK_MISSING = ("no path was given: --ivshmem-server PATH (Debian's source package qemu has it in "
+                 "contrib/ivshmem-server)")
 
 
 class Failed(Exception):
@@ -84,6 +91,25 @@ class Server:
         return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", line)}
 
 
+class Nats(Server):
+    """A nats-server on a port of this machine alone that it chose itself."""
+
+    def __init__(self, path):
+        self.url = None
+        folder = tempfile.mkdtemp(prefix="famez-bench-")
+        super().__init__([path, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder],
+                         folder)
+
+    def _answers(self):
+        for path in glob.glob(os.path.join(glob.escape(self.folder), "*.ports")):
+            try:
+                with open(path, encoding="utf-8") as ports:
+                    self.url = json.load(ports)["nats"][0]
+            except ValueError:
+                return False  # half written
+        return self.url is not None
+
+
 class Famez:
     """Our server; silent unless its messages are what is measured, since no other is a peer of
     its own."""
@@ -94,6 +120,8 @@ class Famez:
     def arguments(self, peers, vectors, messages):
         return ["-n", str(vectors), "--peers", str(peers), *self.options,
                 *([] if messages else ["--silent", "-l", "4M"])]
+
+    missing = None
 
     def start(self, peers, vectors, messages=False):
         folder = tempfile.mkdtemp(prefix="famez-bench-")
@@ -116,6 +144,7 @@ class Stock:
 
     def __init__(self, name, path):
         self.name, self.path = name, path
+        self.missing = None if path else STOCK_MISSING
 
     def start(self, peers, vectors):
         del peers  # it has no such option
@@ -126,6 +155,8 @@ class Stock:
 
 class Floor:
     """No server: the bare loop, with so many threads."""
+
+    missing = None
 
     def __init__(self, name, threads):
         self.name, self.threads = name, threads

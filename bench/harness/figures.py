@@ -20,6 +20,24 @@ class Figure:
         return median(self.values) if self.values else None
 
 
+def has_figures(run):
+    return "failed" not in run and "absent" not in run
+
+
+def missing(runs):
+    """Lines that name who did not take part, and why."""
+    why = {run["system"]: run["absent"] for run in runs if "absent" in run}
+    there = {run["system"] for run in runs if "absent" not in run}
+    lines = [f"Missing: `{system}`: {reason}." for system, reason in why.items()
+             if system not in there]
+    return [*lines, ""] if lines else []
+
+
+def point(x, figure):
+    """A line of data for gnuplot: x, the median, the lowest, the highest."""
+    return f"{x} {figure.median():g} {min(figure.values):g} {max(figure.values):g}"
+
+
 def of(runs, key):
     """The figure that @key (a name, or a function of a run) gives over @runs."""
     take = key if callable(key) else lambda run: run.get(key)
@@ -45,15 +63,3 @@ def table(head, rows):
              for row in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return lines
-
-
-def put_between(path, marks, lines):
-    """Replaces what stands in the file between the two marks; False if they aren't there."""
-    with open(path, encoding="utf-8") as file:
-        before, mark, rest = file.read().partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not mark or not end:
-        return False
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join([before + mark, "", *lines, end + after]))
-    return True

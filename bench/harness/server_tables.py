@@ -5,25 +5,23 @@ Each figure is a median with the lowest and highest of the rounds. Ratios are ma
 round and are then treated like any figure.
 """
 
-import subprocess
-
-import figures
-from measure import of_size
+from . import figures
+from .servers import of_size
+from .systems import STOCK
 
 FLOOR = "floor-1"
-STOCK = "stock"
 SMALL = "66x4"  # the size that larger ones are compared with: the line shall be flat
 
 
 def reference(runs):
     """Whom the last columns compare with: the stock server, else any other that is not ours."""
-    names = in_order(runs, "system")
+    names = in_order([run for run in runs if "absent" not in run], "system")
     others = [name for name in names if not name.startswith(("floor", "famez"))]
     return STOCK if STOCK in names else others[0] if others else STOCK
 
 
 def good(run):
-    return "failed" not in run and run.get("complete", True)
+    return figures.has_figures(run) and run.get("complete", True)
 
 
 def cpu_us(run):
@@ -180,43 +178,42 @@ TABLES = {
 def tables(runs):
     """All lines of all tables for which there are runs."""
     for name, (title, make) in TABLES.items():
-        mine = [run for run in runs if run["measurement"] == name]
+        mine = [run for run in runs if run["measurement"] == name and "absent" not in run]
         if mine:
             yield f"### {title}"
             yield ""
             yield from make(mine)
             yield ""
+    yield from figures.missing([run for run in runs if run["measurement"] in TABLES])
 
 
-def plot(path, title, ylabel, scale, curves):
-    """@curves: {name: [(x, Figure)]}; @scale: gnuplot's, of the axes."""
-    script = ["set terminal svg size 640,400 font 'sans,12' background '#ffffff'",
-              f"set output '{path}'", f"set title '{title}'", *scale, "set grid",
-              "set key left top", "set xlabel 'notices'", f"set ylabel '{ylabel}'"]
-    data, parts = [], []
-    for name, points in curves.items():
-        parts.append(f"'-' using 1:2:3:4 with yerrorlines title '{name}' pt 7 ps 0.6")
-        data += [f"{x} {y.median()} {min(y.values)} {max(y.values)}"
-                 for x, y in sorted(points, key=lambda point: point[0])] + ["e"]
-    script.append("plot " + ", ".join(parts))
-    subprocess.run(["gnuplot"], input="\n".join(script + data), text=True, check=True)
+BARS = "using 1:2:3:4 with yerrorlines pt 7 ps 0.6"
 
 
 def curves(runs, measurement, key, scale, notices):
     found = {}
-    for size, system, some in each([r for r in runs if r["measurement"] == measurement]):
+    for size, system, some in each([run for run in runs if run["measurement"] == measurement
+                                    and "absent" not in run]):
         figure = figures.of(list(filter(good, some)),
                             lambda run: key(run) * scale if key(run) else None)
         if figure.values:
             found.setdefault(system, []).append((notices(*of_size(size)), figure))
-    return found
+    return {system: (BARS, [figures.point(x, figure) for x, figure in
+                            sorted(points, key=lambda point: point[0])])
+            for system, points in found.items()}
 
 
-def plots(runs, folder):
-    plot(f"{folder}/mesh-cpu.svg", "Server CPU for a notice, all joining at once",
-         "us a notice", ["set logscale x", "set yrange [0:*]"],
-         curves(runs, "mesh", cpu_us, 1, lambda n, v: n * n * v))
-    plot(f"{folder}/join-told.svg", "One more join: until everyone has been told (p50)",
-         "ms", ["set logscale xy"],
-         curves(runs, "join", lambda run: run.get("told_p50_ns"), 1e-6,
-                lambda n, v: (2 * n + 1) * v))
+def plots(runs):
+    """{file: (settings, curves)} for plots.draw()."""
+    return {
+        "mesh-cpu.svg": (
+            ["set title 'Server CPU for a notice, all joining at once'", "set logscale x",
+             "set yrange [0:*]", "set key left top", "set xlabel 'notices'",
+             "set ylabel 'us a notice'"],
+            curves(runs, "mesh", cpu_us, 1, lambda n, v: n * n * v)),
+        "join-told.svg": (
+            ["set title 'One more join: until everyone has been told (p50)'", "set logscale xy",
+             "set key left top", "set xlabel 'notices'", "set ylabel 'ms'"],
+            curves(runs, "join", lambda run: run.get("told_p50_ns"), 1e-6,
+                   lambda n, v: (2 * n + 1) * v)),
+    }

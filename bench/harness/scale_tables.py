@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Cost curves by peers: tables, exponents and plots.
+
+What each costs by design, as a power of the peers present: 1 where everyone must be told, 0
+where nobody but the two concerned has to do with it. An exponent is that of the last decade of
+peers, where constants no longer hide it.
+"""
+
+from . import figures, fits
+from .servers import of_size
+
+LAST_DECADE = 10
+
+# Name: (title, unit, scale, what is taken of a run, exponent by design, axis)
+CURVES = {
+    "join-cpu": ("CPU of the broker for one more join", "ms", 1e-6,
+                 lambda run: run["join_cpu_ns"], 1),
+    "join-told": ("One more join, until everyone has been told", "ms", 1e-6,
+                  lambda run: run["told_p50_ns"], 1),
+    "join-ready": ("One more join, until the newcomer knows everyone", "ms", 1e-6,
+                   lambda run: run["ready_p50_ns"], 1),
+    "leave-cpu": ("CPU of the broker for a leave", "ms", 1e-6,
+                  lambda run: run["leave_cpu_ns"], 1),
+    "leave-told": ("A leave, until everyone has been told", "ms", 1e-6,
+                   lambda run: run["left_p50_ns"], 1),
+    "memory": ("The broker's resident memory", "MiB", 2 ** -20,
+               lambda run: run["resident"], 1),
+    "kernel": ("The kernel's memory for all of it, both ends", "MiB", 2 ** -20,
+               lambda run: run["kernel_bytes"], 1),
+    "descriptors": ("The broker's descriptors", "", 1, lambda run: run["descriptors"], 1),
+    "doorbell": ("Round trip of two members' doorbells", "us", 1e-3,
+                 lambda run: run["fabric_p50_ns"], 0),
+    "message-sleep": ("Round trip of a message, both asleep", "us", 1e-3,
+                      lambda run: run["message_sleep_p50_ns"], 0),
+    "message-poll": ("Round trip of a message, both polling", "us", 1e-3,
+                     lambda run: run["message_poll_p50_ns"], 0),
+}
+
+
+def mine(runs):
+    return [run for run in runs if run["measurement"] == "scale" and figures.has_figures(run)]
+
+
+def systems(runs):
+    return sorted({run["system"] for run in runs})
+
+
+def points(runs, name, system):
+    """[(peers, Figure)], ascending, in the curve's unit."""
+    _, _, scale, take, _ = CURVES[name]
+    some = [run for run in mine(runs) if run["system"] == system]
+    sizes = sorted({of_size(run["size"]) for run in some})
+    return [(size[0], figures.of([run for run in some if of_size(run["size"]) == size],
+                                 lambda run: take(run) * scale)) for size in sizes]
+
+
+def medians(runs, name, system):
+    return [(peers, figure.median()) for peers, figure in points(runs, name, system)]
+
+
+def exponent(runs, name, system):
+    """Of the last decade of peers."""
+    some = medians(runs, name, system)
+    most = max((peers for peers, _ in some), default=0)
+    return fits.exponent([point for point in some if point[0] * LAST_DECADE >= most])
+
+
+def line(runs, name, system):
+    return fits.line(medians(runs, name, system))
+
+
+def curve_table(runs, name):
+    who = systems(mine(runs))
+    sizes = sorted({of_size(run["size"])[0] for run in mine(runs)})
+    by = {system: dict(points(runs, name, system)) for system in who}
+    digits = 0 if name == "descriptors" else 2
+    return figures.table(
+        ["peers", *who],
+        [[peers, *(by[system][peers].text(1, digits) if peers in by[system] else "-"
+                   for system in who)] for peers in sizes])
+
+
+def exponent_rows(runs):
+    for name, (title, unit, _, _, design) in CURVES.items():
+        for system in systems(mine(runs)):
+            found, straight = exponent(runs, name, system), line(runs, name, system)
+            if found is None or straight is None:
+                continue
+            yield [title, system, design, f"{found:.2f}",
+                   f"{straight[0]:.3g} + {straight[1] * 1000:.3g} a thousand peers"
+                   + (f" ({unit})" if unit else "")]
+
+
+def tables(runs):
+    """All lines of all tables for which there are runs."""
+    some = [run for run in runs if run["measurement"] == "scale"]
+    if not mine(some):
+        return
+    yield "### Exponents"
+    yield ""
+    yield from figures.table(["curve", "system", "by design", "exponent", "straight line"],
+                             list(exponent_rows(some)))
+    yield ""
+    for name, (title, unit, *_) in CURVES.items():
+        yield f"### {title}{', ' + unit if unit else ''}"
+        yield ""
+        yield from curve_table(some, name)
+        yield ""
+
+
+def plots(runs):
+    """{file: (settings, curves)} for plots.draw()."""
+    drawn = {}
+    for name, (title, unit, _, _, design) in CURVES.items():
+        settings = [f"set title '{title}'", "set logscale x", "set xlabel 'peers'",
+                    f"set ylabel '{unit}'", "set key left top",
+                    "set logscale y" if design else "set yrange [0:*]"]
+        curves = {}
+        for system in systems(mine(runs)):
+            data = [figures.point(peers, figure) for peers, figure in points(runs, name, system)]
+            curves[system] = ("using 1:2:3:4 with yerrorlines pt 7 ps 0.6", data)
+        drawn[f"scale-{name}.svg"] = (settings, curves)
+    return drawn
