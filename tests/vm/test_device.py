@@ -480,13 +480,14 @@ def test_a_device_that_is_started_anew_at_its_own_socket_is_the_same_peer():
                 device = s.device(path=own, may_end=True)
                 assert device.position() == 7
                 meet(peer, device)
-                rings(peer, device)
-                # Taken: the second one waits, and ends when it is refused.
-                other = s.qemu(path=own, may_say="server sent version -1", may_end=True)
-                assert other.wait() == 1
-                s.broker.wait_event("refuse", reason="bound", pid=other.pid)
+                rings(device, peer)
                 device.qemu.kill()
                 peer.until_left(7)
+            holder = s.device(path=own)
+            assert holder.position() == 7
+            qemu = s.qemu(path=own, may_say="server sent version -1", may_end=True)
+            assert qemu.wait() == 1
+            s.broker.wait_event("refuse", reason="bound", pid=qemu.pid)
 
 
 def test_a_refused_hot_plug_leaves_the_qemu_running():
