@@ -106,12 +106,13 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	/* Pages that nobody writes where there are no rules. */
 	if (!o->zone_file && !o->bind_file)
 		b->tables_bytes -= sizeof(struct rules_memory);
-	b->mail_bytes = 0;
+	/* All groups; none where nobody serves the server's inbox. */
+	b->mail_bytes = state_groups_bytes(&state);
 	/* Who is in the mailbox is remembered apart from it, as nothing there is trusted. */
 	if (layout != LAYOUT_PLAIN)
 		b->tables_bytes += table(places, sizeof(struct mailbox_member));
 	if (layout != LAYOUT_PLAIN && !o->silent)
-		b->mail_bytes = mail_bytes(places, b->shards, o->vectors >= places);
+		b->mail_bytes += mail_bytes(places, b->shards, o->vectors >= places);
 	b->base_bytes = LIBRARIES_BYTES + workers * THREAD_BYTES + log_bytes(b->workers + 1u) +
 			table(workers, sizeof(struct worker)) + workers * worker_base_bytes() +
 			workers * sizeof(struct state_worker) + table(workers, sizeof(uint32_t)) +

@@ -605,7 +605,7 @@ void peer_report(const struct peer *p, struct report_peer *line)
 		[PLACE_BLOCKED] = REPORT_BLOCKED,
 		[PLACE_RETRY] = REPORT_RETRY,
 	};
-
+	uint64_t behind = p->worker->roster.end - p->view.told;
 	*line = (struct report_peer){
 		.filled = true,
 		.device = p->device,
@@ -613,8 +613,8 @@ void peer_report(const struct peer *p, struct report_peer *line)
 		.worker = p->worker->nth,
 		.held_back = p->view.held_back,
 		.pid = p->pid,
+		.behind = behind < UINT32_MAX ? (uint32_t)behind : UINT32_MAX,
 		.cursor = p->view.told,
-		.end = p->worker->roster.end,
 		.sent = p->sent,
 	};
 }

@@ -271,7 +271,7 @@ static void finish_report(struct registrar *r)
 	if (--r->reports_missing)
 		return;
 	memcpy(r->report->refused_for, r->door.refused, sizeof(r->report->refused_for));
-	r->report->state_bytes = r->state->head->bytes - state_groups_bytes(&r->state->head->wish);
+	r->report->state_bytes = r->state->head->bytes;
 	if (!r->door.rules->zone_file && !r->door.rules->bind_file)
 		r->report->state_bytes -= sizeof(struct rules_memory);
 	log_ask(report_print, r->report);

@@ -47,8 +47,8 @@ static void print_peer(uint32_t id, const struct report_peer *p)
 
 	log_event(report_peer, LOG_NUMBER("id", id), LOG_NUMBER("pid", (uint32_t)p->pid),
 		LOG_TEXT("kind", p->device ? "device" : "plain"), LOG_NUMBER("worker", p->worker),
-		LOG_NUMBER("cursor", p->cursor), LOG_NUMBER("end", p->end),
-		LOG_NUMBER("behind", p->end - p->cursor), LOG_NUMBER("sent", p->sent),
+		LOG_NUMBER("cursor", p->cursor), LOG_NUMBER("end", p->cursor + p->behind),
+		LOG_NUMBER("behind", p->behind), LOG_NUMBER("sent", p->sent),
 		LOG_NUMBER("held_back", p->held_back), LOG_TEXT("state", states[p->state]));
 }
 

@@ -24,8 +24,8 @@ struct report_peer {
 	uint16_t worker;
 	uint32_t held_back; /* peers that it was not told of for want of descriptors */
 	int32_t pid;
-	uint64_t cursor; /* its place in the membership log */
-	uint64_t end;    /* the log's end as its worker knows it */
+	uint32_t behind; /* changes of the membership log, up to the end that its worker knows */
+	uint64_t cursor; /* its place in that log */
 	uint64_t sent;   /* notices */
 };
 

@@ -103,6 +103,14 @@ uint64_t state_bytes(const struct state_wish *wish)
 	return h.bytes;
 }
 
+uint64_t state_groups_at(const struct state_wish *wish)
+{
+	struct state_head h;
+
+	lay_out(&h, wish);
+	return h.off_groups;
+}
+
 static void point_into(struct state *s, void *memory)
 {
 	char *base = memory;

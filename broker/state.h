@@ -220,7 +220,8 @@ struct state {
 /** state_bytes() - what the memory takes, a multiple of 4096. */
 uint64_t state_bytes(const struct state_wish *wish);
 
-/** state_groups_bytes() - those of them that say who is in which group. */
+/** state_groups_at(), state_groups_bytes() - where in it stands who is in which group. */
+uint64_t state_groups_at(const struct state_wish *wish);
 uint64_t state_groups_bytes(const struct state_wish *wish);
 
 /** state_group_words() - words that one group takes of one worker's bits. */

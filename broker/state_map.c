@@ -26,6 +26,15 @@ static int map(int fd, uint64_t bytes, void **at, struct why *why)
 	return 0;
 }
 
+/* What nobody writes before somebody enters a group: taken now, or it might not be there then. The
+ * rest is written at the start, or by the registrar for a newcomer. */
+static int take_groups(int fd, const struct state_wish *wish)
+{
+	uint64_t bytes = state_groups_bytes(wish);
+
+	return bytes ? sys_fallocate(fd, 0, (off_t)state_groups_at(wish), (off_t)bytes) : 0;
+}
+
 int state_create(struct state *s, const struct state_wish *wish, struct why *why)
 {
 	uint64_t bytes = state_bytes(wish);
@@ -36,6 +45,8 @@ int state_create(struct state *s, const struct state_wish *wish, struct why *why
 	if (fd < 0)
 		return why_fail(why, fd, "state: memfd_create: %s", strerror(-fd));
 	err = sys_ftruncate(fd, (off_t)bytes);
+	if (!err)
+		err = take_groups(fd, wish);
 	if (!err)
 		err = sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (err) {

@@ -41,7 +41,7 @@ KEEPERS = {f"{unit}.c/sys_{call}" for unit, calls in {
     "main": "fork open write",
     "memory": "fcntl fstat ftruncate memfd open shm_open",
     "sandbox": "fstat memfd",
-    "state_map": "fcntl fstat ftruncate memfd mmap",
+    "state_map": "fallocate fcntl fstat ftruncate memfd mmap",
 }.items() for call in calls.split()}
 
 _undisturbed = {}
