@@ -11,7 +11,7 @@
 FAMEZ_BUILD_PACKAGES=(
 	build-essential cmake ninja-build pkg-config
 	liburing-dev libjemalloc-dev libck-dev libsystemd-dev libseccomp-dev
-	libedit-dev libcjson-dev libcmocka-dev
+	libedit-dev libcjson-dev liblzma-dev libcmocka-dev
 )
 
 # What the tests need besides: QEMU and a guest to boot, clang for fuzzing, checkers.
