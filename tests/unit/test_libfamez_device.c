@@ -33,7 +33,7 @@ struct guest {
 	bool claimed;
 	bool busy; /* its vectors are another opener's */
 	unsigned claims;
-	struct famez_ring rung; /* the last, by ioctl */
+	struct famez_doorbell rung; /* the last, by ioctl */
 	unsigned rings;
 };
 
@@ -110,7 +110,7 @@ int __wrap_ioctl(int fd, unsigned long what, ...)
 {
 	struct guest *g = guest_of(fd);
 	const struct famez_wake *wake;
-	const struct famez_ring *ring;
+	const struct famez_doorbell *ring;
 	va_list more;
 	void *argument;
 

@@ -331,7 +331,7 @@ static bool device_can_ring(const struct famez *f, uint16_t peer, uint16_t vecto
 static int device_ring(struct famez *f, uint16_t peer, uint16_t vector)
 {
 	const struct device *d = f->device;
-	struct famez_ring ring = {.peer = peer, .vector = vector};
+	struct famez_doorbell ring = {.peer = peer, .vector = vector};
 
 	if (f->state != MEMBER || (d->ids && !famez_vectors(f, peer)))
 		return -ENOTCONN;
