@@ -188,7 +188,7 @@ a_client_joins() {
 }
 
 peers_talk_and_ring() {
-	inside famez-stress -S /run/famez/net.sock --peers 8 --seconds 0
+	inside famez-stress -S /run/famez/net.sock --peers 8 --time 0
 }
 
 options_come_from_files() {

@@ -278,7 +278,7 @@ client_joins() {
 }
 
 stress_joins() {
-	"$(in_prefix famez-stress)" -S "$place/sock" --peers 8 --seconds 0
+	"$(in_prefix famez-stress)" -S "$place/sock" --peers 8 --time 0
 }
 
 broker_ends() {

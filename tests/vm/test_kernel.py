@@ -61,7 +61,7 @@ while read -r line <&3; do
 done
 cat <&3 &
 log=$!
-famez-stress -S /run/f.sock --peers {peers} --rounds 8 --seconds 1 3<&-
+famez-stress -S /run/f.sock --peers {peers} --rounds 8 --with bells --time 1 3<&-
 say "stress $?"
 kill -TERM $server
 wait $server

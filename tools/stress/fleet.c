@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fleet.c - N emulated VMs in one process, each a peer of the same fabric.
+ * fleet.c - the emulated VMs of one process, each a peer of the same fabric.
  *
  * Owns the handles, their common store of eventfds, and one epoll over all of
- * them. Knows nothing of rounds, latency or tables.
- *
- * How a storm ends. The protocol has no "that was all": a VM can't see that the
- * vector it was just told was a peer's last one. But all VMs are ours. So we
- * count what was told, and once the numbers could add up we ask every handle
- * about every VM: as soon as all of them know the same number of vectors of
- * everyone, and for SETTLE_NS nothing more has come, the mesh is complete. Were
- * that ever wrong (everyone is still short of the same vectors), the vectors
- * that come late end the run with a verdict: it can't pass unseen.
+ * them. How they join is in fleet_join.c. Knows nothing of rounds, latency or tables.
  */
 #include "fleet.h"
 
@@ -21,40 +13,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "limits.h"
-
-#define MS_NS     UINT64_C(1000000)
-#define SETTLE_NS (50 * MS_NS)
-
-/* Connects in a row before we look at what has come; more would only fill the server's queue. */
-#define STARTS_A_TURN 32u
 
 /* Events of one VM in a row; a VM with a long backlog must not keep the others waiting. */
 #define EVENTS_A_VM 512u
 
 #define READY_MAX 256
 
-int fleet_init(struct fleet *fleet, const struct fleet_config *config, struct verdict *verdict)
+int fleet_init(struct fleet *fleet, struct board *board, const struct fleet_config *config,
+	struct verdict *verdict)
 {
 	int err;
 
-	assert(config->peers >= 1 && config->peers <= FLEET_PEERS_MAX);
-	assert(config->witnesses_max <= 2 && config->witnesses_max < config->peers);
-	*fleet = (struct fleet){.config = *config, .epoll = -1, .verdict = verdict};
-	fleet->vms = calloc(config->peers, sizeof(*fleet->vms));
-	fleet->vm_of_id = malloc(FLEET_PEERS_MAX * sizeof(*fleet->vm_of_id));
+	*fleet = (struct fleet){.config = *config, .board = board, .epoll = -1, .verdict = verdict};
+	fleet->mine = board_share_of(board, config->process);
+	assert(config->witnesses_max <= 2 && config->witnesses_max < fleet->mine + 1);
+	fleet->vms = calloc(fleet->mine, sizeof(*fleet->vms));
+	fleet->more = calloc(fleet->mine, sizeof(*fleet->more));
 	fleet->told = calloc(FLEET_PEERS_MAX, sizeof(*fleet->told));
 	fleet->vectors_of = calloc(FLEET_PEERS_MAX, sizeof(*fleet->vectors_of));
-	if (!fleet->vms || !fleet->vm_of_id || !fleet->told || !fleet->vectors_of) {
+	if (!fleet->vms || !fleet->more || !fleet->told || !fleet->vectors_of) {
 		err = ENOMEM;
 		goto undo;
 	}
-	for (unsigned i = 0; i < FLEET_PEERS_MAX; i++)
-		fleet->vm_of_id[i] = FLEET_NOBODY;
-	for (unsigned i = 0; i < config->peers; i++)
-		fleet->vms[i].id = FLEET_NOBODY;
+	for (unsigned k = 0; k < fleet->mine; k++)
+		fleet->vms[k].id = FLEET_NOBODY;
 	err = -famez_bells_open(&fleet->bells);
 	if (err)
 		goto undo;
@@ -72,15 +58,21 @@ undo:
 
 void fleet_destroy(struct fleet *fleet)
 {
-	if (fleet->vms)
-		for (unsigned i = fleet->started; i-- > 0;)
-			famez_leave(fleet->vms[i].famez);
+	for (unsigned k = fleet->started; k-- > 0;) {
+		struct fleet_vm *v = &fleet->vms[k];
+
+		if (v->id != FLEET_NOBODY) {
+			atomic_store(&fleet->board->vm_of_id[v->id], BOARD_NOBODY);
+			atomic_store(&fleet->board->ids[fleet_number(fleet, k)], BOARD_NOBODY);
+		}
+		famez_leave(v->famez);
+	}
 	if (fleet->epoll >= 0)
 		(void)close(fleet->epoll); /* nothing was written through it */
 	famez_bells_close(fleet->bells);
 	free(fleet->vectors_of);
 	free(fleet->told);
-	free(fleet->vm_of_id);
+	free(fleet->more);
 	free(fleet->vms);
 	*fleet = (struct fleet){.epoll = -1};
 }
@@ -90,16 +82,11 @@ bool fleet_stalled(const struct fleet *fleet)
 	return progress_now_ns() - fleet->last_event_ns > fleet->config.patience_ns;
 }
 
-static double patience_s(const struct fleet *fleet)
-{
-	return (double)fleet->config.patience_ns / 1e9;
-}
-
 /* The error of a join or of a handle, as a verdict. */
-static int failed(struct fleet *fleet, unsigned vm, int err)
+int fleet_failed(struct fleet *fleet, unsigned vm, int err)
 {
-	unsigned nth = vm + 1, of = fleet->config.peers;
-	bool joined = fleet->vms[vm].id != FLEET_NOBODY;
+	unsigned nth = vm + 1, of = fleet->board->peers;
+	bool joined = fleet_vm(fleet, vm)->id != FLEET_NOBODY;
 
 	if (err == -EMFILE || err == -ENFILE)
 		return verdict_give(fleet->verdict, VERDICT_DESCRIPTORS,
@@ -109,7 +96,7 @@ static int failed(struct fleet *fleet, unsigned vm, int err)
 	if (joined)
 		return verdict_give(fleet->verdict, VERDICT_LOST,
 			"VM %u of %u (peer %d) got nonsense from the server: %s", nth, of,
-			fleet->vms[vm].id, strerror(-err));
+			fleet_vm(fleet, vm)->id, strerror(-err));
 	if (err == -EACCES)
 		return verdict_give(fleet->verdict, VERDICT_NOT_JOINED,
 			"the server refused VM %u of %u (is it full? its log says why)", nth, of);
@@ -121,52 +108,68 @@ static int failed(struct fleet *fleet, unsigned vm, int err)
 		nth, of, fleet->config.socket, strerror(-err));
 }
 
+/* The run's VM that has this ID, or BOARD_NOBODY. */
+static int vm_of(const struct fleet *fleet, uint16_t id)
+{
+	return atomic_load_explicit(&fleet->board->vm_of_id[id], memory_order_acquire);
+}
+
 static int on_joined(struct fleet *fleet, unsigned vm, const struct famez_event *event)
 {
-	struct fleet_vm *v = &fleet->vms[vm];
+	struct board *board = fleet->board;
+	struct board_process *mine = &board->process[fleet->config.process];
+	struct fleet_vm *v = fleet_vm(fleet, vm);
+	int32_t before = BOARD_NOBODY;
 
-	if (fleet->vm_of_id[event->peer] != FLEET_NOBODY)
+	if (!atomic_compare_exchange_strong(&board->vm_of_id[event->peer], &before, (int32_t)vm))
 		return verdict_give(fleet->verdict, VERDICT_LOST,
-			"the server gave ID %u to two VMs, %d and %u", event->peer,
-			fleet->vm_of_id[event->peer] + 1, vm + 1);
+			"the server gave ID %u to two VMs, %d and %u", event->peer, before + 1,
+			vm + 1);
 	v->id = event->peer;
 	v->joined_ns = progress_now_ns();
-	fleet->vm_of_id[event->peer] = (int32_t)vm;
+	atomic_store(&board->ids[vm], event->peer);
 	fleet->joined++;
+	atomic_store(&mine->joined, fleet->joined);
 	fleet->moved = true;
 	return 0;
 }
 
 static int on_vector(struct fleet *fleet, unsigned vm, const struct famez_event *event)
 {
-	bool ours = fleet->vm_of_id[event->peer] != FLEET_NOBODY;
+	struct fleet_vm *v = fleet_vm(fleet, vm);
+	bool ours = vm_of(fleet, event->peer) != BOARD_NOBODY;
 
 	if (ours && fleet->complete)
 		return verdict_give(fleet->verdict, VERDICT_LOST,
 			"peer %d was told vector %u of peer %u after the mesh of %u x %u looked "
 			"complete",
-			fleet->vms[vm].id, event->vector, event->peer, fleet->config.peers,
-			fleet->vectors);
+			v->id, event->vector, event->peer, fleet->board->peers, fleet->vectors);
 	/* A stranger who comes and goes for ever must not keep us waiting for ever. */
-	if (ours || fleet->joined < fleet->started)
+	if (ours || (!fleet->complete && board_sum(fleet->board).joined < fleet->board->peers))
 		fleet->moved = true;
 	fleet->notices++;
 	fleet->told[event->peer]++;
 	if (event->vector >= fleet->vectors_of[event->peer])
 		fleet->vectors_of[event->peer] = (uint16_t)(event->vector + 1);
-	if (event->peer == fleet->vms[vm].id)
-		fleet->vms[vm].opened_ns = progress_now_ns();
+	if (event->peer == v->id)
+		v->opened_ns = progress_now_ns();
 	return 0;
 }
 
 static int on_left(struct fleet *fleet, unsigned vm, const struct famez_event *event)
 {
 	/* Before the mesh is complete it may be the leave of an ID's owner before us. */
-	if (!fleet->complete || fleet->vm_of_id[event->peer] == FLEET_NOBODY)
+	if (!fleet->complete || vm_of(fleet, event->peer) == BOARD_NOBODY)
 		return 0;
 	return verdict_give(fleet->verdict, VERDICT_LOST,
-		"peer %d was told that peer %u has left, which is still here", fleet->vms[vm].id,
-		event->peer);
+		"peer %d was told that peer %u has left, which is still here",
+		fleet_vm(fleet, vm)->id, event->peer);
+}
+
+void fleet_stray(struct fleet *fleet, uint64_t count)
+{
+	fleet->strays += count;
+	atomic_store(&fleet->board->process[fleet->config.process].strays, fleet->strays);
 }
 
 static void on_doorbell(struct fleet *fleet, unsigned vm, const struct famez_event *event)
@@ -174,22 +177,31 @@ static void on_doorbell(struct fleet *fleet, unsigned vm, const struct famez_eve
 	uint64_t awaited = 0;
 
 	if (fleet->on_doorbell)
-		awaited = fleet->on_doorbell(
-			fleet->on_doorbell_context, vm, event->vector, event->count);
+		awaited = fleet->on_doorbell(fleet->context, vm, event->vector, event->count);
 	fleet->moved |= awaited > 0;
-	fleet->strays += event->count - awaited;
+	if (event->count > awaited)
+		fleet_stray(fleet, event->count - awaited);
 }
 
-static int pump(struct fleet *fleet, unsigned vm)
+/* To be pumped once more by the next turn. */
+static void fleet_go_on(struct fleet *fleet, unsigned vm)
+{
+	for (unsigned k = 0; k < fleet->unfinished; k++)
+		if (fleet->more[k] == vm)
+			return;
+	fleet->more[fleet->unfinished++] = vm;
+}
+
+int fleet_pump(struct fleet *fleet, unsigned vm)
 {
 	struct famez_event event;
 	int err = 0;
 
 	for (unsigned n = 0; n < EVENTS_A_VM && err == 0; n++) {
-		int got = famez_next(fleet->vms[vm].famez, &event);
+		int got = famez_next(fleet_vm(fleet, vm)->famez, &event);
 
 		if (got < 0)
-			return failed(fleet, vm, got);
+			return fleet_failed(fleet, vm, got);
 		if (got == 0)
 			return 0;
 		switch (event.kind) {
@@ -208,285 +220,132 @@ static int pump(struct fleet *fleet, unsigned vm)
 		case FAMEZ_EVENT_LOST:
 			err = verdict_give(fleet->verdict, VERDICT_LOST,
 				"the server is gone: it closed the connection of peer %d",
-				fleet->vms[vm].id);
+				fleet_vm(fleet, vm)->id);
 			break;
-		default: /* only who has opened the mailbox is told more */
+		case FAMEZ_EVENT_MESSAGE:
+		case FAMEZ_EVENT_ROOM:
+			fleet->moved = true;
+			err = fleet->on_mail ? fleet->on_mail(fleet->context, vm,
+						       event.kind == FAMEZ_EVENT_MESSAGE)
+					     : 0;
+			if (err || fleet->on_mail)
+				break;
+			return 0; /* nobody takes it: it would come for ever */
+		case FAMEZ_EVENT_GARBLED:
+			err = verdict_give(fleet->verdict, VERDICT_LOST,
+				"the lane from peer %u to peer %d made no sense", event.peer,
+				fleet_vm(fleet, vm)->id);
+			break;
+		default: /* who comes and goes, of the directory: nobody asked for it */
 			break;
 		}
 	}
+	/* With a mailbox the descriptor tells nothing before we were told that there is none. */
+	if (!err && fleet->on_mail)
+		fleet_go_on(fleet, vm);
 	return err;
 }
 
-int fleet_turn(struct fleet *fleet, int timeout_ms)
+int fleet_turn(struct fleet *fleet, int64_t timeout_ns)
 {
+	struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
 	struct epoll_event ready[READY_MAX];
 	int n;
 
+	unsigned again = fleet->unfinished;
+
 	fleet->moved = false;
-	n = epoll_wait(fleet->epoll, ready, READY_MAX, timeout_ms);
+	fleet->unfinished = 0;
+	/* Fills up again from the front, never beyond where we read. */
+	for (unsigned k = 0; k < again; k++)
+		if (fleet_pump(fleet, fleet->more[k]))
+			return -1;
+	if (fleet->unfinished)
+		timeout = (struct timespec){0};
+	n = epoll_pwait2(fleet->epoll, ready, READY_MAX, &timeout, NULL);
 	if (n < 0)
 		return errno == EINTR ? 0
-				      : verdict_give(fleet->verdict, VERDICT_LOST, "epoll_wait: %s",
-						strerror(errno));
+				      : verdict_give(fleet->verdict, VERDICT_LOST,
+						"epoll_pwait2: %s", strerror(errno));
 	for (int i = 0; i < n; i++)
-		if (pump(fleet, ready[i].data.u32))
+		if (fleet_pump(fleet, ready[i].data.u32))
 			return -1;
 	/* One look at the clock for all of them: a few ms late, for a patience of seconds. */
 	if (fleet->moved) {
+		struct board_process *mine = &fleet->board->process[fleet->config.process];
+
 		fleet->last_event_ns = progress_now_ns();
 		if (!fleet->complete)
 			fleet->last_notice_ns = fleet->last_event_ns;
+		atomic_store_explicit(&mine->notices, fleet->notices, memory_order_relaxed);
 	}
 	return 0;
 }
 
-/* Returns 0, -EAGAIN (later), or -1 with the verdict filled in. */
-static int start(struct fleet *fleet, unsigned vm)
+int fleet_watch(struct fleet *fleet, unsigned vm)
 {
-	struct famez_join how = {.socket = fleet->config.socket};
 	struct epoll_event event = {.events = EPOLLIN, .data.u32 = vm};
-	struct fleet_vm *v = &fleet->vms[vm];
-	int err;
 
-	v->witness = (vm == 0 && fleet->config.witnesses_max > 0) ||
-		     (vm + 1 == fleet->config.peers && fleet->witnesses > 1);
-	how.bells = v->witness ? NULL : fleet->bells;
-	v->started_ns = progress_now_ns();
-	err = famez_join_start(&v->famez, &how);
-	if (err == -EAGAIN)
-		return err;
-	if (err)
-		return failed(fleet, vm, err);
-	fleet->started++;
-	fleet->last_event_ns = v->started_ns;
-	if (epoll_ctl(fleet->epoll, EPOLL_CTL_ADD, famez_fd(v->famez), &event))
-		return failed(fleet, vm, -errno);
-	return 0;
+	return epoll_ctl(fleet->epoll, EPOLL_CTL_ADD, famez_fd(fleet_vm(fleet, vm)->famez), &event)
+		       ? fleet_failed(fleet, vm, -errno)
+		       : 0;
 }
 
-/* How far it has come, and what is missing, of one VM's knowledge of another. */
-struct gap {
-	uint64_t missing; /* vectors, of all VMs of all VMs */
-	unsigned who, whom;
-	unsigned knows; /* so many, of whom, who */
-};
-
-static void look_for_gaps(const struct fleet *fleet, struct gap *gap)
+static void unwatch(struct fleet *fleet, unsigned vm)
 {
-	*gap = (struct gap){0};
-	for (unsigned i = 0; i < fleet->joined; i++) {
-		for (unsigned j = 0; j < fleet->joined; j++) {
-			unsigned knows =
-				famez_vectors(fleet->vms[i].famez, (uint16_t)fleet->vms[j].id);
-
-			if (knows >= fleet->vectors)
-				continue;
-			if (gap->missing == 0)
-				*gap = (struct gap){0, i, j, knows};
-			gap->missing += fleet->vectors - knows;
-		}
-	}
+	/* It is in there. */
+	(void)epoll_ctl(fleet->epoll, EPOLL_CTL_DEL, famez_fd(fleet_vm(fleet, vm)->famez), NULL);
 }
 
-/* The most vectors that anybody was told of one of us: what each of us must have. */
-static unsigned vectors_seen(const struct fleet *fleet)
+int fleet_apart(struct fleet *fleet, bool apart)
 {
-	unsigned most = 0;
-
-	for (unsigned i = 0; i < fleet->started; i++) {
-		int id = fleet->vms[i].id;
-
-		if (id != FLEET_NOBODY && fleet->vectors_of[id] > most)
-			most = fleet->vectors_of[id];
-	}
-	return most;
-}
-
-static uint64_t told_of_us(const struct fleet *fleet)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < fleet->started; i++)
-		if (fleet->vms[i].id != FLEET_NOBODY)
-			sum += fleet->told[fleet->vms[i].id];
-	return sum;
-}
-
-/* 0 while it is not, 1 once it is, -1 with the verdict filled in. */
-static int mesh_is_complete(struct fleet *fleet)
-{
-	uint64_t n = fleet->started;
-	struct gap gap;
-
-	if (fleet->joined < fleet->started)
+	if (fleet->apart == apart)
 		return 0;
-	fleet->vectors = vectors_seen(fleet);
-	if (fleet->config.vectors && fleet->vectors > fleet->config.vectors)
-		return verdict_give(fleet->verdict, VERDICT_LOST,
-			"the server gives %u vectors or more, --vectors asks for %u",
-			fleet->vectors, fleet->config.vectors);
-	if (fleet->config.vectors)
-		fleet->vectors = fleet->config.vectors;
-	if (fleet->vectors == 0 || told_of_us(fleet) < n * n * fleet->vectors)
-		return 0;
-	if (progress_now_ns() - fleet->last_notice_ns < SETTLE_NS)
-		return 0;
-	look_for_gaps(fleet, &gap);
-	return gap.missing == 0;
-}
-
-static int stalled_in_join(struct fleet *fleet, unsigned peers)
-{
-	struct gap gap;
-
-	if (fleet->joined == fleet->started && fleet->started < peers)
-		return verdict_give(fleet->verdict, VERDICT_NOT_JOINED,
-			"%u of %u VMs are in, and for %g s the server took no more connections",
-			fleet->joined, fleet->config.peers, patience_s(fleet));
-	if (fleet->joined < fleet->started)
-		return verdict_give(fleet->verdict, VERDICT_NOT_JOINED,
-			"%u of %u VMs are in, then nothing came for %g s", fleet->joined,
-			fleet->config.peers, patience_s(fleet));
-	if (fleet->vectors == 0)
-		return verdict_give(fleet->verdict, VERDICT_LOST,
-			"joined, but no vector was told for %g s", patience_s(fleet));
-	look_for_gaps(fleet, &gap);
-	return verdict_give(fleet->verdict, VERDICT_LOST,
-		"the mesh is incomplete: %" PRIu64 " of %" PRIu64
-		" vectors were never told, then nothing came for %g s (first: peer %d knows %u of "
-		"the %u vectors of peer %d)",
-		gap.missing, (uint64_t)fleet->joined * fleet->joined * fleet->vectors,
-		patience_s(fleet), fleet->vms[gap.who].id, gap.knows, fleet->vectors,
-		fleet->vms[gap.whom].id);
-}
-
-/* Starts VMs until `peers` of them are started, and waits until those know each other. */
-static int join_up_to(struct fleet *fleet, unsigned peers, struct progress *progress)
-{
-	fleet->last_event_ns = fleet->last_notice_ns = progress_now_ns();
-	for (;;) {
-		uint64_t goal = (uint64_t)peers * peers * fleet->vectors;
-		int err = 0, done;
-
-		for (unsigned n = 0; n < STARTS_A_TURN && fleet->started < peers && !err; n++)
-			err = start(fleet, fleet->started);
-		if (err == -1)
-			return -1;
-		/* Nothing tells us when the server's queue has room again: look every ms. */
-		if (fleet_turn(fleet, fleet->started == peers ? 10 : err ? 1 : 0))
-			return -1;
-		if (fleet->started == peers) {
-			done = mesh_is_complete(fleet);
-			if (done)
-				return done < 0 ? -1 : 0;
-		}
-		if (fleet_stalled(fleet))
-			return stalled_in_join(fleet, peers);
-		if (progress_due(progress)) {
-			uint64_t now_ns = progress_now_ns();
-			double s = (double)(now_ns - fleet->begun_ns) / 1e9;
-
-			progress_show(progress,
-				"joining: %u of %u VMs up, %.0f %% of the mesh, %.0f notices/s",
-				fleet->joined, fleet->config.peers,
-				goal ? 100.0 * (double)told_of_us(fleet) / (double)goal : 0.0,
-				s > 0 ? (double)fleet->notices / s : 0.0);
-		}
-	}
-}
-
-/*
- * The common store compares every eventfd that arrives, and keeps a peer's
- * eventfds a second time, all of them, for somebody who was sent another one for
- * any vector. So where all were sent the same, the first vector tells.
- */
-static int all_were_sent_the_same(struct fleet *fleet)
-{
-	for (unsigned i = 0; i < fleet->joined; i++) {
-		const struct fleet_vm *v = &fleet->vms[i];
-
-		for (unsigned j = 0; j < fleet->joined && !v->witness; j++) {
-			uint16_t id = (uint16_t)fleet->vms[j].id;
-
-			if (famez_bell_fd(v->famez, id, 0) != fleet_bell(fleet, j, 0))
-				return verdict_give(fleet->verdict, VERDICT_LOST,
-					"peer %d was sent other eventfds of peer %u than peer %d",
-					v->id, id, fleet->vms[1].id);
-		}
-	}
-	return 0;
-}
-
-/* Counts who is there besides us, as the first VM sees it. */
-static uint64_t count_others(struct fleet *fleet)
-{
-	const struct famez *f = fleet->vms[0].famez;
-	uint64_t vectors = 0;
-
-	fleet->others = 0;
-	for (int id = famez_peer_after(f, -1); id >= 0; id = famez_peer_after(f, id)) {
-		if (fleet->vm_of_id[id] != FLEET_NOBODY)
+	fleet->apart = apart;
+	for (unsigned k = 0; k < fleet->joined; k++) {
+		if (fleet->vms[k].deaf)
 			continue;
-		fleet->others++;
-		vectors += famez_vectors(f, (uint16_t)id);
+		if (apart)
+			unwatch(fleet, fleet_number(fleet, k));
+		else if (fleet_watch(fleet, fleet_number(fleet, k)))
+			return -1;
 	}
-	return vectors;
-}
-
-/* Room for all? Fewer witnesses than asked for, if need be; none at all is not enough. */
-static int budget(struct fleet *fleet, uint64_t other_vectors)
-{
-	struct limits_need need = {
-		.peers = fleet->config.peers,
-		.vectors = fleet->vectors,
-		.other_vectors = other_vectors,
-		.copies = 1 + fleet->config.witnesses_max,
-	};
-
-	fleet->descriptors_needed = limits_descriptors(&need);
-	fleet->descriptors_allowed = limits_raise(fleet->descriptors_needed);
-	while (need.copies > 2 && fleet->descriptors_needed > fleet->descriptors_allowed) {
-		need.copies--;
-		fleet->descriptors_needed = limits_descriptors(&need);
-	}
-	if (fleet->descriptors_needed > fleet->descriptors_allowed)
-		return limits_explain(&need, fleet->descriptors_allowed, fleet->verdict);
-	fleet->witnesses = (unsigned)need.copies - 1;
 	return 0;
 }
 
-int fleet_join(struct fleet *fleet, struct progress *progress)
+int fleet_glance(struct fleet *fleet, unsigned count)
 {
-	progress_begin(progress);
-	fleet->vectors = fleet->config.vectors;
-	if (fleet->vectors == 0)
-		(void)limits_raise(0); /* the first VM will tell how many we need */
-	else if (budget(fleet, 0))
-		return -1;
-	fleet->begun_ns = progress_now_ns();
-	if (join_up_to(fleet, 1, progress))
-		return -1;
-	if (budget(fleet, count_others(fleet)))
-		return -1;
-	if (fleet->config.peers > 1) {
-		fleet->begun_ns = progress_now_ns();
-		fleet->notices = 0;
-		if (join_up_to(fleet, fleet->config.peers, progress))
+	for (; count > 0; count--) {
+		fleet->looked_at = fleet->looked_at + 1 < fleet->joined ? fleet->looked_at + 1 : 0;
+		if (!fleet->vms[fleet->looked_at].deaf &&
+			fleet_pump(fleet, fleet_number(fleet, fleet->looked_at)))
 			return -1;
 	}
-	fleet->complete = true;
-	(void)count_others(fleet);
-	progress_end(progress);
-	return all_were_sent_the_same(fleet);
+	return 0;
+}
+
+int fleet_deafen(struct fleet *fleet, unsigned vm, bool deaf)
+{
+	struct fleet_vm *v = fleet_vm(fleet, vm);
+
+	if (v->deaf == deaf)
+		return 0;
+	v->deaf = deaf;
+	if (fleet->apart)
+		return 0;
+	if (!deaf)
+		return fleet_watch(fleet, vm);
+	unwatch(fleet, vm);
+	return 0;
 }
 
 int fleet_bell(const struct fleet *fleet, unsigned vm, unsigned vector)
 {
-	/* Asked of the second VM, which is no witness: witnesses are the first and the third or
+	/* Asked of our second VM, which is no witness: witnesses are the first and the third or
 	 * later. */
-	const struct fleet_vm *asked = &fleet->vms[fleet->config.peers > 1];
+	const struct fleet_vm *asked = &fleet->vms[fleet->mine > 1];
 
-	return famez_bell_fd(asked->famez, (uint16_t)fleet->vms[vm].id, (uint16_t)vector);
+	return famez_bell_fd(asked->famez, (uint16_t)board_id(fleet->board, vm), (uint16_t)vector);
 }
 
 void fleet_join_times(const struct fleet *fleet, struct histogram *joined, struct histogram *opened)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fleet.h - N emulated VMs in one process, each a peer of the same fabric.
+ * fleet.h - the emulated VMs of one process, each a peer of the same fabric.
  *
  * One thread drives them all: the handles share a store of eventfds, which
  * belongs to one thread. Only descriptors got from fleet_bell() may be used by
  * others, to wait and to ring in loops of their own.
+ *
+ * VMs are counted over all processes of the run (board.h): a fleet has those of its
+ * process, and knows the others' IDs from the board.
  *
  * A witness is a VM with a store of its own. The rest share one copy of each
  * eventfd, so a VM that hears a ring could be hearing itself through the one
@@ -19,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "board.h"
 #include "famez/peer.h"
 #include "famez/wire.h"
 #include "histogram.h"
@@ -26,83 +30,135 @@
 #include "verdict.h"
 
 #define FLEET_PEERS_MAX (FAMEZ_WIRE_ID_MAX + 1u)
-#define FLEET_NOBODY    (-1)
+#define FLEET_NOBODY    BOARD_NOBODY
 
 struct fleet_vm {
 	struct famez *famez; /* NULL until its join has been started */
 	int id;              /* FLEET_NOBODY until the server gave one */
 	bool witness;
+	bool deaf;           /* not looked after: it reads neither its socket nor its bells */
 	uint64_t started_ns; /* connect */
 	uint64_t joined_ns;  /* ID and memory are there */
 	uint64_t opened_ns;  /* the last of its own vectors is there: its opening is complete */
 };
 
 struct fleet_config {
-	const char *socket; /* borrowed for the fleet's life */
-	unsigned peers;
+	const char *socket;     /* borrowed for the fleet's life */
+	unsigned process;       /* which of the board's */
 	unsigned vectors;       /* that each must get; 0: whatever the server gives */
-	unsigned witnesses_max; /* 0..2, below peers; 1 if the descriptors don't suffice for 2 */
+	unsigned witnesses_max; /* 0..2, below our VMs; 1 if the descriptors don't suffice for 2 */
+	bool mail;              /* the VMs will open mailboxes, which takes descriptors */
 	uint64_t patience_ns;   /* so long without any event, and it's over */
 };
 
 struct fleet {
 	struct fleet_config config;
-	struct fleet_vm *vms; /* config.peers of them */
-	unsigned started, joined;
-	unsigned witnesses; /* the first VM, and if 2 the last */
+	struct board *board;
+	struct fleet_vm *vms; /* `mine` of them: VMs config.process + k * board->processes */
+	unsigned mine, started, joined;
+	unsigned witnesses; /* our first VM, and if 2 our last */
 	unsigned vectors;   /* of each VM; provisional until the mesh is complete */
 	unsigned others;    /* peers that are there besides, the server too if it is one */
 	uint64_t descriptors_needed, descriptors_allowed;
 
 	struct famez_bells *bells;
 	int epoll;
-	bool complete;           /* the mesh; whatever comes later about our VMs is a fault */
-	bool moved;              /* since the last look at the clock */
+	bool complete;      /* the mesh; whatever comes later about our VMs is a fault */
+	bool moved;         /* since the last look at the clock */
+	bool apart;         /* handles are out of the epoll: fleet_apart() */
+	unsigned looked_at; /* by fleet_glance(): the next one */
+	uint32_t *more; /* VMs that may have more to tell, which their descriptor does not say */
+	unsigned unfinished;     /* how many */
 	uint64_t notices;        /* vectors told, of anybody to anyone of us */
 	uint64_t begun_ns;       /* the storm: all VMs but the first */
-	uint64_t last_notice_ns; /* the last vector told of one of us */
+	uint64_t last_notice_ns; /* the last vector told of one of the run's VMs */
 	uint64_t last_event_ns;  /* anything that counts as getting on */
-	int32_t *vm_of_id;       /* by ID: our VM or FLEET_NOBODY */
 	uint64_t *told;          /* by ID: vectors told, to all of us together */
 	uint16_t *vectors_of;    /* by ID: highest vector told + 1 */
 
 	/*
-	 * A doorbell of our VM was rung. Set by whoever runs rounds; NULL: nobody
-	 * should ring. Returns how many of these rings were waited for.
+	 * A doorbell of our VM was rung. NULL: nobody should ring. Returns how many of these
+	 * rings were waited for.
 	 */
 	uint64_t (*on_doorbell)(void *context, unsigned vm, unsigned vector, uint64_t count);
-	void *on_doorbell_context;
+	/* A message has come (true), or a lane has room again. Returns 0, or -1 to end the run. */
+	int (*on_mail)(void *context, unsigned vm, bool message);
+	void *context;
 	uint64_t strays; /* rings that nobody waited for */
 
 	struct verdict *verdict;
 };
 
-/* Takes memory for the VMs; joins nobody. Returns 0 or -1 with the verdict filled in. */
-int fleet_init(struct fleet *fleet, const struct fleet_config *config, struct verdict *verdict);
+/* Takes memory for this process's VMs; joins nobody. Returns 0 or -1 with the verdict filled in. */
+int fleet_init(struct fleet *fleet, struct board *board, const struct fleet_config *config,
+	struct verdict *verdict);
 
-/* All leave. */
+/* All leave. The board forgets them. */
 void fleet_destroy(struct fleet *fleet);
 
 /*
- * Joins them all, the first alone (so that vectors, and with them descriptors,
- * can be counted before the many), the rest at once, and waits until everyone
- * knows every vector of everyone. Returns 0 or -1 with the verdict filled in.
+ * Joins the first VM of all, alone, so that vectors, and with them descriptors, can be counted
+ * before the many. For the process that has it. The board is told.
  */
-int fleet_join(struct fleet *fleet, struct progress *progress);
+int fleet_join_first(struct fleet *fleet, struct progress *progress);
 
 /*
- * Waits at most timeout_ms (0: not at all, -1: for ever) for events, and
- * handles what has come. Returns 0 or -1 with the verdict filled in.
+ * Joins the rest of ours at once, and waits until every one of ours knows every vector of every
+ * VM of the run. Returns 0 or -1 with the verdict filled in, or without where somebody else
+ * ended the run.
  */
-int fleet_turn(struct fleet *fleet, int timeout_ms);
+int fleet_join_all(struct fleet *fleet, struct progress *progress);
+
+/*
+ * Waits at most so long (0: not at all) for events, and handles what has come. Returns 0 or
+ * -1 with the verdict filled in.
+ */
+int fleet_turn(struct fleet *fleet, int64_t timeout_ns);
+
+/*
+ * For those who wait for the VMs' bells in a loop of their own: the handles, whose bells would
+ * wake us a second time, out of fleet_turn()'s sight, or back into it. Returns 0 or -1 as above.
+ */
+int fleet_apart(struct fleet *fleet, bool apart);
+
+/* While they are apart: has the server to say anything to the next few of them? */
+int fleet_glance(struct fleet *fleet, unsigned count);
+
+/* Looks after a VM no longer, or again. */
+int fleet_deafen(struct fleet *fleet, unsigned vm, bool deaf);
+
+/* Looks after a VM that has been started. For fleet_join.c, as the next one. */
+int fleet_watch(struct fleet *fleet, unsigned vm);
+
+/* The error of a join or of a handle, as a verdict. */
+int fleet_failed(struct fleet *fleet, unsigned vm, int err);
+
+/* Everything that one VM's handle has to tell now. */
+int fleet_pump(struct fleet *fleet, unsigned vm);
+
+/* Rings that nobody waited for. */
+void fleet_stray(struct fleet *fleet, uint64_t count);
 
 /* No event for longer than our patience allows? */
 bool fleet_stalled(const struct fleet *fleet);
 
-/* The eventfd behind a VM's own vector, as kept in the common store. Borrowed; or -errno. */
+/* The VM of this number, which must be ours. */
+static inline struct fleet_vm *fleet_vm(const struct fleet *fleet, unsigned vm)
+{
+	return &fleet->vms[vm / fleet->board->processes];
+}
+
+/* The number of our k-th VM. */
+static inline unsigned fleet_number(const struct fleet *fleet, unsigned k)
+{
+	return fleet->config.process + k * fleet->board->processes;
+}
+
+/* The eventfd behind any VM's vector, as kept in the common store. Borrowed; or -errno. */
 int fleet_bell(const struct fleet *fleet, unsigned vm, unsigned vector);
 
-/* Times of all joins so far: connect to ID and memory, and connect to the last own vector. */
+/* Adds the times of all joins so far: connect to ID and memory, and connect to the last own
+ * vector. */
 void fleet_join_times(
 	const struct fleet *fleet, struct histogram *joined, struct histogram *opened);
 

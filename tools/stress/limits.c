@@ -6,6 +6,8 @@
  */
 #include "limits.h"
 
+#include "board.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -13,14 +15,36 @@
 /* libfamez: its socket and its epoll. The memory's descriptor is closed once it is mapped. */
 #define PEER_DESCRIPTORS 2u
 
-/* stdio, our own epoll, the raw pair, a file for --json, descriptors that are just coming in. */
+/* With a mailbox: its timer, and what calls back. */
+#define MAIL_DESCRIPTORS 2u
+
+/* Half of what 47 bits address: the other half is for the heap, and luck. */
+#define ADDRESSES (UINT64_C(1) << 46)
+
+/* stdio, our own epolls, the raw pair, a file for --json, descriptors that are just coming in. */
 #define SPARE_DESCRIPTORS 64u
 
 uint64_t limits_descriptors(const struct limits_need *need)
 {
-	return need->peers * PEER_DESCRIPTORS +
+	uint64_t mine = (need->peers + need->processes - 1) / need->processes;
+
+	return mine * (PEER_DESCRIPTORS + (need->mail ? MAIL_DESCRIPTORS : 0)) +
 	       need->copies * (need->peers * need->vectors + need->other_vectors) +
 	       SPARE_DESCRIPTORS;
+}
+
+unsigned limits_processes(const struct limits_need *need, uint64_t may, uint64_t memory_bytes)
+{
+	struct limits_need tried = *need;
+
+	for (tried.processes = 1; tried.processes <= BOARD_PROCESSES_MAX; tried.processes++) {
+		uint64_t mine = (need->peers + tried.processes - 1) / tried.processes;
+
+		if (limits_descriptors(&tried) <= may &&
+			(memory_bytes == 0 || mine <= ADDRESSES / memory_bytes))
+			return (unsigned)tried.processes;
+	}
+	return 0;
 }
 
 uint64_t limits_raise(uint64_t wanted)
@@ -58,24 +82,30 @@ static uint64_t nr_open(void)
 
 int limits_explain(const struct limits_need *need, uint64_t may, struct verdict *verdict)
 {
-	uint64_t wanted = limits_descriptors(need), most = nr_open();
-	struct limits_need none = *need, one = *need;
-	uint64_t peers, others;
+	uint64_t wanted = limits_descriptors(need), most = nr_open(), peers = need->peers;
+	struct limits_need fewer = *need;
+	unsigned processes = limits_processes(need, may, 0);
+	char instead[64];
 
-	none.peers = 0;
-	one.peers = 1;
-	others = limits_descriptors(&none);
-	peers = may > others ? (may - others) / (limits_descriptors(&one) - others) : 0;
+	for (; fewer.peers > 0 && limits_descriptors(&fewer) > may; fewer.peers--)
+		continue;
+	peers = fewer.peers;
+	if (processes > need->processes)
+		(void)snprintf(instead, sizeof(instead), "--processes %u, or --peers %" PRIu64,
+			processes, peers);
+	else
+		(void)snprintf(instead, sizeof(instead), "--peers %" PRIu64, peers);
 	if (wanted > most)
 		return verdict_give(verdict, VERDICT_DESCRIPTORS,
 			"%" PRIu64 " peers x %" PRIu64 " vectors need %" PRIu64
-			" descriptors, the kernel allows %" PRIu64
+			" descriptors in each process, the kernel allows %" PRIu64
 			": as root `sysctl fs.nr_open=%" PRIu64 "; ulimit -n %" PRIu64
-			"`, or --peers %" PRIu64 " at most",
-			need->peers, need->vectors, wanted, most, wanted, wanted, peers);
+			"`, or %s at most",
+			need->peers, need->vectors, wanted, most, wanted, wanted, instead);
 	return verdict_give(verdict, VERDICT_DESCRIPTORS,
 		"%" PRIu64 " peers x %" PRIu64 " vectors need %" PRIu64
-		" descriptors, this process may open %" PRIu64 ": as root `ulimit -n %" PRIu64
-		"` (or `nofile` in /etc/security/limits.conf), or --peers %" PRIu64 " at most",
-		need->peers, need->vectors, wanted, may, wanted, peers);
+		" descriptors in each process, which may open %" PRIu64
+		": as root `ulimit -n %" PRIu64
+		"` (or `nofile` in /etc/security/limits.conf), or %s at most",
+		need->peers, need->vectors, wanted, may, wanted, instead);
 }

@@ -5,19 +5,29 @@
 #ifndef STRESS_LIMITS_H
 #define STRESS_LIMITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "verdict.h"
 
 struct limits_need {
 	uint64_t peers;         /* emulated VMs */
+	uint64_t processes;     /* that they are shared out among */
+	bool mail;              /* they have mailboxes, too */
 	uint64_t vectors;       /* of each */
 	uint64_t other_vectors; /* of all peers that are there besides, added up */
 	uint64_t copies;        /* how often each eventfd is kept: 1, and 1 more a witness */
 };
 
-/* Descriptors that such a run has open at once. */
+/* Descriptors that each process of such a run has open at once. */
 uint64_t limits_descriptors(const struct limits_need *need);
+
+/*
+ * The least number of processes that such a run takes, each within `may` descriptors and, each
+ * VM mapping memory_bytes of shared memory, within half of what a process can address. 0: no
+ * number will do.
+ */
+unsigned limits_processes(const struct limits_need *need, uint64_t may, uint64_t memory_bytes);
 
 /*
  * Raises RLIMIT_NOFILE: the soft limit to the hard one, and the hard one too

@@ -1,162 +1,155 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c - famez-stress: the run from its first join to its exit code.
+ * main.c - famez-stress: from the command line to the exit code.
  *
- * Owns the order of things: join, mesh, doorbells, round trips, or after the
- * mesh hold or leave. The only place that prints a verdict.
+ * Owns the order of things: files that are to be written, limits, the server, the crew, the report.
+ * The only place that prints a verdict.
  */
 #include <errno.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleet.h"
-#include "latency.h"
+#include "board.h"
+#include "crew.h"
+#include "host.h"
+#include "limits.h"
 #include "options.h"
-#include "progress.h"
 #include "report.h"
-#include "rounds.h"
+#include "server.h"
 
-/* Big (a histogram is 248 KiB), one each, and of the one thread that runs main(). */
-static struct histogram joined, opened;
-static struct latency_result latency;
-static struct rounds_result rounds;
+#define VECTORS_DEFAULT 4u
 
-static volatile sig_atomic_t ended;
+/* A file that the report goes to, opened before anything begins. */
+struct target {
+	const char *path;
+	FILE *file;
+	int (*write)(const struct report *r, FILE *file);
+};
 
-static void on_signal(int number)
+static int open_targets(struct target *targets, size_t count, struct verdict *verdict)
 {
-	(void)number;
-	ended = 1;
-}
-
-/* Stays until a signal comes. Whoever rings us meanwhile may: nobody is accounting. */
-static int hold(struct fleet *fleet)
-{
-	struct sigaction action = {.sa_handler = on_signal};
-
-	(void)sigemptyset(&action.sa_mask);
-	(void)sigaction(SIGINT, &action, NULL); /* cannot fail: valid signals, valid action */
-	(void)sigaction(SIGTERM, &action, NULL);
-	printf("holding %u peers\n", fleet->config.peers);
-	(void)fflush(stdout);
-	/* A signal breaks the wait off; one that comes just before it costs a second. */
-	while (!ended)
-		if (fleet_turn(fleet, 1000))
-			return -1;
-	return 0;
-}
-
-static int after_join(const struct options *o, struct fleet *fleet, struct report *report,
-	struct progress *progress)
-{
-	struct dice dice = {o->seed};
-
-	if (o->hold)
-		return hold(fleet);
-	report_mesh(report);
-	if (o->join_only)
-		return 0;
-	report->rounds = &rounds;
-	if (rounds_run(fleet, o->rounds, &dice, progress, &rounds))
-		return -1;
-	report_rounds(report);
-	if (o->seconds > 0) {
-		int err = latency_run(fleet, o->seconds, &dice, progress, &latency);
-
-		report->latency = &latency;
-		if (err)
-			return err;
-		report_latency(report);
+	for (size_t i = 0; i < count; i++) {
+		if (targets[i].path == NULL)
+			continue;
+		targets[i].file = fopen(targets[i].path, "we");
+		if (targets[i].file == NULL)
+			return verdict_give(verdict, VERDICT_USAGE, "cannot write %s: %s",
+				targets[i].path, strerror(errno));
 	}
-	/* What the server still had to say, a peer lost for instance, and rings nobody awaited. */
-	if (fleet_turn(fleet, 0))
-		return -1;
-	if (fleet->strays)
-		return verdict_give(fleet->verdict, VERDICT_LOST,
-			"%llu rings arrived that nobody here sent%s",
-			(unsigned long long)fleet->strays,
-			fleet->others ? " (other peers are there, was it one of them?)" : "");
 	return 0;
 }
 
-static void run(const struct options *o, FILE *json, struct verdict *verdict)
+static void write_targets(
+	struct target *targets, size_t count, const struct report *r, struct verdict *verdict)
 {
-	struct fleet_config config = {
-		.socket = o->socket,
+	for (size_t i = 0; i < count; i++) {
+		int err;
+
+		if (targets[i].file == NULL)
+			continue;
+		err = r ? targets[i].write(r, targets[i].file) : 0;
+		if (fclose(targets[i].file) && !err)
+			err = -errno;
+		if (err)
+			(void)verdict_give(verdict, VERDICT_LOST, "cannot write %s: %s",
+				targets[i].path, strerror(-err));
+	}
+}
+
+/* How many processes it takes, if that was not said. */
+static unsigned processes_of(const struct options *o, const struct server_needs *needs)
+{
+	struct limits_need need = {
 		.peers = o->peers,
-		.vectors = o->vectors,
-		.patience_ns = (uint64_t)(o->patience_s * 1e9),
+		.mail = needs->mail,
+		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
+		.other_vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
+		.copies = 2,
 	};
-	struct report report = {.socket = o->socket,
-		.seed = o->seed,
-		.joined = &joined,
-		.opened = &opened,
-		.verdict = verdict};
-	struct progress progress;
-	struct fleet fleet;
-	int err;
+	unsigned processes;
 
-	if (!o->hold && !o->join_only)
-		config.witnesses_max = o->peers > 2 ? 2 : 1;
-	if (!o->hold)
-		printf("famez-stress: %u emulated VM%s at %s, seed %llu\n\n", o->peers,
-			o->peers == 1 ? "" : "s", o->socket, (unsigned long long)o->seed);
-	(void)fflush(stdout);
-	if (fleet_init(&fleet, &config, verdict))
+	if (o->processes)
+		return o->processes;
+	need.processes = 1;
+	processes = limits_processes(
+		&need, limits_raise(limits_descriptors(&need)), server_memory_bytes(needs));
+	/* None will do: one it is, which says what would. */
+	return processes && processes <= o->peers ? processes : 1;
+}
+
+static void go(
+	const struct options *o, struct target *targets, size_t count, struct verdict *verdict)
+{
+	unsigned aside = o->scenario->aside ? o->scenario->aside(o->peers) : 0;
+	struct server_needs needs = {
+		.program = o->server,
+		.peers = o->peers,
+		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
+		.mail = o->with != WITH_BELLS && o->scenario->letters && !o->join_only,
+	};
+	struct options told = *o;
+	struct server server = {.log = -1};
+	struct crew_watch watch = {0};
+	struct host host;
+	char version[64] = "";
+	struct report r = {.options = &told,
+		.server = &server,
+		.watch = &watch,
+		.host = &host,
+		.verdict = verdict,
+		.server_version = version};
+	struct board *board;
+
+	host_look(&host);
+	if (!o->socket[0])
+		told.vectors = needs.vectors;
+	board = board_open(o->peers - aside, processes_of(&told, &needs),
+		told.vectors ? told.vectors : FAMEZ_WIRE_VECTORS_MAX);
+	if (board == NULL) {
+		(void)verdict_give(verdict, VERDICT_LOST, "out of memory");
+		write_targets(targets, count, NULL, verdict);
 		return;
-	report.fleet = &fleet;
-	histogram_init(&joined);
-	histogram_init(&opened);
-	err = fleet_join(&fleet, &progress);
-	progress_end(&progress);
-	if (!err) {
-		fleet_join_times(&fleet, &joined, &opened);
-		report.mesh_ns = fleet.last_notice_ns - fleet.begun_ns;
-		(void)after_join(o, &fleet, &report, &progress); /* the verdict tells */
 	}
-	if (json) {
-		err = report_json(&report, json);
-		if (err)
-			(void)verdict_give(verdict, VERDICT_LOST, "cannot write %s: %s", o->json,
-				strerror(-err));
+	r.board = board;
+	if (o->socket[0])
+		server_given(&server, o->socket);
+	else if (!server_start(&server, &needs, verdict))
+		server_version(&server, version, sizeof(version));
+	if (!verdict->code) {
+		if (!o->hold)
+			report_head(&r);
+		(void)crew_run(&told, board, &server, &watch, &r, verdict);
 	}
-	free(latency.rounds);
-	fleet_destroy(&fleet);
+	if (!o->hold)
+		report_end(&r);
+	write_targets(targets, count, &r, verdict);
+	(void)server_stop(&server, verdict);
+	board_close(board);
 }
 
 int main(int argc, char **argv)
 {
 	struct verdict verdict = {0};
 	struct options options;
-	FILE *json = NULL;
 
 	(void)setlocale(LC_CTYPE, ""); /* else plain ASCII */
-	if (options_parse(&options, argc, argv, &verdict))
-		goto out;
-	if (options.help) {
-		options_help();
-		return 0;
-	}
-	if (options.version) {
-		printf("famez-stress %s\n", FAMEZ_VERSION);
-		return 0;
-	}
-	if (options.json) {
-		json = fopen(options.json, "we");
-		if (json == NULL) {
-			(void)verdict_give(&verdict, VERDICT_USAGE, "cannot write %s: %s",
-				options.json, strerror(errno));
-			goto out;
+	if (!options_parse(&options, argc, argv, &verdict)) {
+		struct target targets[] = {{options.json, NULL, report_json},
+			{options.csv, NULL, report_csv}, {options.svg, NULL, report_svg}};
+		const size_t count = sizeof(targets) / sizeof(targets[0]);
+
+		if (options.help) {
+			options_help();
+		} else if (options.version) {
+			printf("famez-stress %s\n", FAMEZ_VERSION);
+		} else if (open_targets(targets, count, &verdict)) {
+			write_targets(targets, count, NULL, &verdict);
+		} else {
+			go(&options, targets, count, &verdict);
 		}
 	}
-	run(&options, json, &verdict);
-	if (json && fclose(json))
-		(void)verdict_give(&verdict, VERDICT_LOST, "cannot write %s: %s", options.json,
-			strerror(errno));
-out:
 	if (ferror(stdout) || fflush(stdout))
 		(void)verdict_give(&verdict, VERDICT_LOST, "not all output could be written");
 	if (verdict.code)

@@ -2,13 +2,14 @@
 /*
  * options.c - famez-stress's command line.
  *
- * Reads argv, the environment's XDG_RUNTIME_DIR and our user ID. Opens nothing.
+ * Reads argv. Opens nothing.
  */
 #include "options.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,183 +17,239 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "board.h"
 #include "fleet.h"
+#include "letters.h"
 
-enum {
-	OPT_PEERS = 256,
-	OPT_VECTORS,
-	OPT_ROUNDS,
-	OPT_SECONDS,
-	OPT_SEED,
-	OPT_JSON,
-	OPT_HOLD,
-	OPT_JOIN_ONLY,
-	OPT_PATIENCE,
-	OPT_VERSION
+enum kind { COUNT, SECONDS, RATE, TEXT, FLAG, SPECIAL };
+
+/* One option: where its value goes and what it may be. */
+struct rule {
+	const char *name;
+	char letter; /* or 0 */
+	enum kind kind;
+	size_t offset;
+	double least, most;
 };
 
-static const struct option LONG_OPTIONS[] = {
-	{"socketpath", required_argument, NULL, 'S'},
-	{"peers", required_argument, NULL, OPT_PEERS},
-	{"vectors", required_argument, NULL, OPT_VECTORS},
-	{"rounds", required_argument, NULL, OPT_ROUNDS},
-	{"seconds", required_argument, NULL, OPT_SECONDS},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"json", required_argument, NULL, OPT_JSON},
-	{"hold", no_argument, NULL, OPT_HOLD},
-	{"join-only", no_argument, NULL, OPT_JOIN_ONLY},
-	{"patience", required_argument, NULL, OPT_PATIENCE},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{0},
+#define AT(field) offsetof(struct options, field)
+
+static const struct rule RULES[] = {
+	{"socketpath", 'S', SPECIAL, 0, 0, 0},
+	{"scenario", 0, SPECIAL, 0, 0, 0},
+	{"with", 0, SPECIAL, 0, 0, 0},
+	{"seed", 0, SPECIAL, 0, 0, 0},
+	{"server", 0, TEXT, AT(server), 0, 0},
+	{"peers", 0, COUNT, AT(peers), 1, FLEET_PEERS_MAX},
+	{"vectors", 0, COUNT, AT(vectors), 1, FAMEZ_WIRE_VECTORS_MAX},
+	{"processes", 0, COUNT, AT(processes), 1, BOARD_PROCESSES_MAX},
+	{"rounds", 0, COUNT, AT(rounds), 1, 1000000},
+	{"size", 0, COUNT, AT(size), LETTERS_BYTES_MIN, 1u << 29},
+	{"rate", 0, RATE, AT(rate), 0.01, 1e9},
+	{"time", 0, SECONDS, AT(time_s), 0, 604800},
+	{"warm-up", 0, SECONDS, AT(warm_up_s), 0, 3600},
+	{"patience", 0, SECONDS, AT(patience_s), 1, 86400},
+	{"json", 0, TEXT, AT(json), 0, 0},
+	{"csv", 0, TEXT, AT(csv), 0, 0},
+	{"svg", 0, TEXT, AT(svg), 0, 0},
+	{"hold", 0, FLAG, AT(hold), 0, 0},
+	{"join-only", 0, FLAG, AT(join_only), 0, 0},
+	{"help", 'h', FLAG, AT(help), 0, 0},
+	{"version", 0, FLAG, AT(version), 0, 0},
 };
+#define RULES_COUNT (sizeof(RULES) / sizeof(RULES[0]))
 
 void options_help(void)
 {
-	fputs("Usage: famez-stress [OPTION]...\n"
-	      "Emulates many VMs at an ivshmem server: they join, learn of each other, ring\n"
-	      "each other's doorbells, every one accounted for, and measure the doorbell's\n"
-	      "round trip beside that of a bare eventfd.\n"
+	fputs("Usage: famez-stress [SCENARIO] [OPTION]...\n"
+	      "Emulates many VMs at an ivshmem server; accounts for each doorbell and message.\n"
 	      "\n"
-	      "  -S, --socketpath PATH  the server's socket (as root /run/famez.sock,\n"
-	      "                         else $XDG_RUNTIME_DIR/famez.sock)\n"
-	      "      --peers N          VMs to emulate, 1 to 65536 (64)\n"
-	      "      --vectors N        what each must get, 1 to 2048 (whatever it is)\n"
-	      "      --rounds N         ring in N random matchings (every pair and vector, or\n"
-	      "                         16 matchings where these are more than 65,536)\n"
-	      "      --seconds S        measure round trips for so long, 0 not at all (5)\n"
-	      "      --seed N           make the random choices of the run that printed N\n"
-	      "      --join-only        join, wait for the full mesh, leave\n"
-	      "      --hold             join, wait for the full mesh, say `holding N peers`,\n"
-	      "                         and stay until SIGINT or SIGTERM\n"
-	      "      --patience S       give up after S seconds without any event (30)\n"
-	      "      --json FILE        write the raw figures to FILE\n"
+	      "mesh (default)  pairs  ring  incast  fanout    who speaks to whom\n"
+	      "storm  churn  stall  bulk  soak                joins, leaves, stalls, sizes\n"
+	      "\n"
+	      "  -S, --socketpath PATH  a running server's socket  (starts one of its own)\n"
+	      "      --server PROGRAM   that it starts             (famez-server)\n"
+	      "      --peers N          VMs, 1 to 65536 (64)       --vectors N  of each (4)\n"
+	      "      --processes N      that share them (as few as the descriptors allow)\n"
+	      "      --with WHAT        bells, messages or both (both)   --size BYTES  (64)\n"
+	      "      --rate N           a second, open loop (closed: as fast as it goes)\n"
+	      "      --time S           of each measured part, 0: none (5)  --warm-up S (0.2)\n"
+	      "      --rounds N         matchings of the full round, or storms\n"
+	      "      --seed N           the choices of the run that printed N\n"
+	      "      --join-only        leave once the mesh is there;  --hold: stay, do nothing\n"
+	      "      --patience S       give up after S seconds without an event (30)\n"
+	      "      --json FILE        raw figures; --csv FILE; --svg FILE: a plot\n"
 	      "  -h, --help             this text; --version\n"
-	      "\n"
-	      "Exit: 0 nothing lost, 1 lost or incomplete, 2 usage, 3 could not join,\n"
-	      "4 too few descriptors.\n"
-	      "Example: famez-stress -S /run/famez.sock --peers 1000 --seconds 10\n",
+	      "Exit: 0 all accounted for, 1 lost, doubled or out of order, 2 usage, 3 could not\n"
+	      "join, 4 too few descriptors.   Example: famez-stress incast --peers 1000\n",
 		stdout);
 }
 
-static int parse_count(const char *name, const char *arg, uint64_t least, uint64_t most,
-	uint64_t *out, struct verdict *verdict)
+static int parse_count(const struct rule *r, const char *arg, uint64_t *out, struct verdict *v)
 {
 	char *end;
 	unsigned long long n;
 
 	errno = 0;
 	n = strtoull(arg, &end, 10);
-	if (errno || *end || arg[0] < '0' || arg[0] > '9' || n < least || n > most)
-		return verdict_give(verdict, VERDICT_USAGE,
-			"--%s takes a number from %llu to %llu, not '%s'", name,
-			(unsigned long long)least, (unsigned long long)most, arg);
+	if (errno || *end || arg[0] < '0' || arg[0] > '9' || (double)n < r->least ||
+		(r->most > 0 && (double)n > r->most))
+		return verdict_give(v, VERDICT_USAGE,
+			"--%s takes a number from %.0f to %.0f, not '%s'", r->name, r->least,
+			r->most > 0 ? r->most : 0x1p64, arg);
 	*out = n;
 	return 0;
 }
 
-static int parse_seconds(
-	const char *name, const char *arg, double least, double *out, struct verdict *verdict)
+static int parse_real(const struct rule *r, const char *arg, double *out, struct verdict *v)
 {
 	char *end;
-	double s;
+	double s = strtod(arg, &end);
 
-	s = strtod(arg, &end);
-	if (end == arg || *end || !isfinite(s) || s < least || s > 86400)
-		return verdict_give(verdict, VERDICT_USAGE,
-			"--%s takes seconds, %g to 86400, not '%s'", name, least, arg);
+	if (end == arg || *end || !isfinite(s) || s < r->least || s > r->most)
+		return verdict_give(v, VERDICT_USAGE, "--%s takes %s, %g to %g, not '%s'", r->name,
+			r->kind == RATE ? "a number" : "seconds", r->least, r->most, arg);
 	*out = s;
 	return 0;
 }
 
-static int set_socket(struct options *o, const char *path, struct verdict *verdict)
+static int set_socket(struct options *o, const char *path, struct verdict *v)
 {
 	size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
 
 	if (path[0] == '\0' || strlen(path) > most)
-		return verdict_give(verdict, VERDICT_USAGE,
+		return verdict_give(v, VERDICT_USAGE,
 			"--socketpath takes a path of 1 to %zu bytes, not '%s'", most, path);
 	(void)snprintf(o->socket, sizeof(o->socket), "%s", path);
 	return 0;
 }
 
-static int default_socket(struct options *o, struct verdict *verdict)
+static int set_scenario(struct options *o, const char *name, struct verdict *v)
 {
-	const char *dir = getenv("XDG_RUNTIME_DIR"); /* NOLINT(concurrency-mt-unsafe) */
-	char path[512];
-
-	if (geteuid() == 0)
-		return set_socket(o, "/run/famez.sock", verdict);
-	if (dir == NULL || dir[0] == '\0')
-		return verdict_give(verdict, VERDICT_USAGE,
-			"XDG_RUNTIME_DIR is not set: say where the server's socket is, "
-			"--socketpath PATH");
-	(void)snprintf(path, sizeof(path), "%s/famez.sock", dir); /* too long: refused below */
-	return set_socket(o, path, verdict);
+	o->scenario = scenario_named(name);
+	return o->scenario ? 0
+			   : verdict_give(v, VERDICT_USAGE,
+				     "no scenario '%s' (see famez-stress --help)", name);
 }
 
-static int parse_one(struct options *o, int option, const char *arg, struct verdict *verdict)
+static int set_with(struct options *o, const char *what, struct verdict *v)
 {
-	uint64_t n = 0;
-	int err = 0;
+	static const char *const NAMES[] = {"both", "bells", "messages"};
 
-	switch (option) {
-	case 'S':
-		return set_socket(o, arg, verdict);
-	case OPT_PEERS:
-		err = parse_count("peers", arg, 1, FLEET_PEERS_MAX, &n, verdict);
-		o->peers = (unsigned)n;
-		return err;
-	case OPT_VECTORS:
-		err = parse_count("vectors", arg, 1, FAMEZ_WIRE_VECTORS_MAX, &n, verdict);
-		o->vectors = (unsigned)n;
-		return err;
-	case OPT_ROUNDS:
-		err = parse_count("rounds", arg, 1, 1000000, &n, verdict);
-		o->rounds = (unsigned)n;
-		return err;
-	case OPT_SECONDS:
-		return parse_seconds("seconds", arg, 0, &o->seconds, verdict);
-	case OPT_PATIENCE:
-		return parse_seconds("patience", arg, 1, &o->patience_s, verdict);
-	case OPT_SEED:
-		return parse_count("seed", arg, 0, UINT64_MAX, &o->seed, verdict);
-	case OPT_JSON:
-		o->json = arg;
+	for (int i = 0; i < 3; i++) {
+		if (strcmp(what, NAMES[i]) == 0) {
+			o->with = (enum options_with)i;
+			return 0;
+		}
+	}
+	return verdict_give(
+		v, VERDICT_USAGE, "--with takes bells, messages or both, not '%s'", what);
+}
+
+static int parse_one(struct options *o, const struct rule *r, const char *arg, struct verdict *v)
+{
+	void *at = (char *)o + r->offset;
+	uint64_t n = 0;
+
+	switch (r->kind) {
+	case COUNT:
+		if (parse_count(r, arg, &n, v))
+			return -1;
+		*(unsigned *)at = (unsigned)n;
 		return 0;
-	case OPT_HOLD:
-		o->hold = true;
+	case SECONDS:
+	case RATE:
+		return parse_real(r, arg, at, v);
+	case TEXT:
+		*(const char **)at = arg;
 		return 0;
-	case OPT_JOIN_ONLY:
-		o->join_only = true;
-		return 0;
-	case OPT_VERSION:
-		o->version = true;
+	case FLAG:
+		*(bool *)at = true;
 		return 0;
 	default:
-		o->help = true;
-		return 0;
+		break;
 	}
+	if (r->letter == 'S')
+		return set_socket(o, arg, v);
+	if (strcmp(r->name, "scenario") == 0)
+		return set_scenario(o, arg, v);
+	if (strcmp(r->name, "with") == 0)
+		return set_with(o, arg, v);
+	return parse_count(r, arg, &o->seed, v);
+}
+
+/* What fits none of the others. */
+static int check(const struct options *o, struct verdict *v)
+{
+	unsigned aside = o->scenario->aside ? o->scenario->aside(o->peers) : 0;
+
+	if (o->hold && o->join_only)
+		return verdict_give(
+			v, VERDICT_USAGE, "--hold stays and --join-only leaves: choose one");
+	if (o->peers < 2 && !o->hold && !o->join_only)
+		return verdict_give(v, VERDICT_USAGE,
+			"one peer has nobody to ring: --peers 2 or more, or --hold, or "
+			"--join-only");
+	if (!o->hold && !o->join_only && o->peers - aside < 2)
+		return verdict_give(v, VERDICT_USAGE, "%s takes --peers %u or more",
+			o->scenario->name, aside + 2);
+	if (o->processes > o->peers - aside)
+		return verdict_give(v, VERDICT_USAGE, "--processes %u: more than there are VMs, %u",
+			o->processes, o->peers - aside);
+	if (o->server && o->socket[0])
+		return verdict_give(v, VERDICT_USAGE,
+			"--server starts one, --socketpath names one that runs: choose one");
+	if (o->hold && !o->socket[0])
+		return verdict_give(v, VERDICT_USAGE,
+			"--hold is for a server that runs: say where, --socketpath PATH");
+	if (o->with == WITH_MESSAGES && !o->scenario->letters)
+		return verdict_give(v, VERDICT_USAGE, "%s has no messages", o->scenario->name);
+	if (o->with == WITH_BELLS && !o->scenario->bells)
+		return verdict_give(v, VERDICT_USAGE, "%s is of messages", o->scenario->name);
+	return 0;
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct verdict *verdict)
 {
-	int option;
+	struct option longs[RULES_COUNT + 1] = {0};
+	bool named = false;
+	int option, at;
 
-	*o = (struct options){.peers = 64, .seconds = 5, .patience_s = 30};
+	*o = (struct options){.scenario = &SCENARIO_MESH,
+		.peers = 64,
+		.time_s = 5,
+		.warm_up_s = 0.2,
+		.patience_s = 30};
 	if (getrandom(&o->seed, sizeof(o->seed), 0) != sizeof(o->seed))
 		o->seed = (uint64_t)getpid(); /* any number will do, it is printed */
 	o->seed %= 1000000000;                /* short enough to be typed */
+	for (size_t i = 0; i < RULES_COUNT; i++)
+		longs[i] = (struct option){RULES[i].name,
+			RULES[i].kind == FLAG ? no_argument : required_argument, NULL,
+			256 + (int)i};
 	opterr = 0;
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread */
-	while ((option = getopt_long(argc, argv, ":S:h", LONG_OPTIONS, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "-:S:h", longs, NULL)) != -1) {
 		if (option == ':')
 			return verdict_give(verdict, VERDICT_USAGE,
 				"%s takes a value (see famez-stress --help)", argv[optind - 1]);
 		if (option == '?')
 			return verdict_give(verdict, VERDICT_USAGE,
 				"no option %s (see famez-stress --help)", argv[optind - 1]);
-		if (parse_one(o, option, optarg, verdict))
+		if (option == 1) { /* a word */
+			if (named)
+				return verdict_give(verdict, VERDICT_USAGE,
+					"one scenario a run, not '%s' as well", optarg);
+			named = true;
+			if (set_scenario(o, optarg, verdict))
+				return -1;
+			continue;
+		}
+		at = option - 256;
+		for (size_t i = 0; option < 256 && i < RULES_COUNT; i++)
+			if (RULES[i].letter == option)
+				at = (int)i;
+		if (parse_one(o, &RULES[at], optarg, verdict))
 			return -1;
 	}
 	if (o->help || o->version)
@@ -200,14 +257,5 @@ int options_parse(struct options *o, int argc, char **argv, struct verdict *verd
 	if (optind < argc)
 		return verdict_give(verdict, VERDICT_USAGE,
 			"'%s' is not an option (see famez-stress --help)", argv[optind]);
-	if (o->hold && o->join_only)
-		return verdict_give(
-			verdict, VERDICT_USAGE, "--hold stays and --join-only leaves: choose one");
-	if (o->peers < 2 && !o->hold && !o->join_only)
-		return verdict_give(verdict, VERDICT_USAGE,
-			"one peer has nobody to ring: --peers 2 or more, or --hold, or "
-			"--join-only");
-	if (o->socket[0] == '\0')
-		return default_socket(o, verdict);
-	return 0;
+	return check(o, verdict);
 }

@@ -8,17 +8,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "scenario.h"
 #include "verdict.h"
 
+enum options_with { WITH_BOTH, WITH_BELLS, WITH_MESSAGES };
+
 struct options {
-	char socket[128]; /* sun_path holds 107 */
+	const struct scenario *scenario;
+	char socket[128];   /* sun_path holds 107; empty: we start a server ourselves */
+	const char *server; /* that we start, from argv; NULL: the one beside us, or in PATH */
 	unsigned peers;
-	unsigned vectors; /* 0: learn them from the server */
-	unsigned rounds;  /* 0: all pairs, or ROUNDS_DEFAULT matchings if those are too many */
-	double seconds;   /* of round trips; 0: none */
+	unsigned vectors;   /* 0: learn them from the server */
+	unsigned processes; /* 0: as many as the descriptors make necessary */
+	unsigned rounds;    /* 0: all pairs, or ROUNDS_DEFAULT matchings if those are too many */
+	unsigned size;      /* payload of a message; 0: the scenario's */
+	enum options_with with;
+	double rate;   /* of an open loop, all VMs together; 0: closed */
+	double time_s; /* of each measured part; 0: none */
+	double warm_up_s;
 	double patience_s;
 	uint64_t seed;
-	const char *json; /* from argv, or NULL */
+	const char *json, *csv, *svg; /* from argv, or NULL */
 	bool hold, join_only;
 	bool help, version;
 };

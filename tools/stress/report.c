@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * report.c - what a run found, for people (stdout) and for programs (JSON).
+ * report.c - what a run found, for people.
  *
  * Measures nothing, decides nothing. Lines stay within 80 columns.
  */
 #include "report.h"
 
-#include "figures.h"
-
-#include <cjson/cJSON.h>
-#include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
+
+#include "crew.h"
+#include "figures.h"
 
 static void line(const char *what, uint64_t count, const char *of, uint64_t ns, const char *remark)
 {
@@ -22,193 +21,221 @@ static void line(const char *what, uint64_t count, const char *of, uint64_t ns, 
 	(void)fflush(stdout);
 }
 
+void report_head(const struct report *r)
+{
+	const struct options *o = r->options;
+	const struct host *h = r->host;
+	char lines[REPORT_METHOD_MAX][96];
+	unsigned count = report_method(r, lines);
+
+	printf("famez-stress %s: %u emulated VM%s at %s, seed %" PRIu64 "\n", o->scenario->name,
+		o->peers, o->peers == 1 ? "" : "s",
+		o->socket[0] ? o->socket : "a broker of its own", o->seed);
+	printf("  %-9s %.36s, %u CPU%s, %.0f GiB%s\n", "machine", h->cpu, h->cpus,
+		h->cpus == 1 ? "" : "s", (double)h->memory_bytes / (1u << 30),
+		h->virtual_machine ? ", virtual" : "");
+	printf("  %-9s %.30s, %.26s, clock %.12s\n", "system", h->kernel, h->system, h->clock);
+	printf("  %-9s famez-stress %s%s%.40s\n", "versions", FAMEZ_VERSION,
+		r->server_version[0] ? ", " : "", r->server_version);
+	for (unsigned k = 0; k < count; k++)
+		printf("  %-9s %s\n", k ? "" : "method", lines[k]);
+	printf("\n");
+	(void)fflush(stdout);
+}
+
+/* From the first connection of the storm to the last vector known, of all processes. */
+static uint64_t mesh_ns(const struct report *r)
+{
+	uint64_t begun = UINT64_MAX, last = 0;
+
+	for (unsigned p = 0; p < r->board->processes; p++) {
+		const struct board_process *of = &r->board->process[p];
+
+		begun = of->begun_ns && of->begun_ns < begun ? of->begun_ns : begun;
+		last = of->last_notice_ns > last ? of->last_notice_ns : last;
+	}
+	return last > begun ? last - begun : 0;
+}
+
+static void merge_joins(const struct report *r, struct histogram *joined, struct histogram *opened)
+{
+	histogram_init(joined);
+	histogram_init(opened);
+	for (unsigned p = 0; p < r->board->processes; p++) {
+		histogram_merge(joined, &r->board->process[p].joined_ns);
+		histogram_merge(opened, &r->board->process[p].opened_ns);
+	}
+}
+
+static const char *quantiles(const struct histogram *h, char *text, size_t bytes)
+{
+	(void)snprintf(text, bytes, "p50 %s, p99 %s",
+		figures_duration(histogram_quantile(h, 0.5)).s,
+		figures_duration(histogram_quantile(h, 0.99)).s);
+	return text;
+}
+
 void report_mesh(const struct report *r)
 {
-	const struct fleet *fleet = r->fleet;
+	static struct histogram joined, opened;
+	const struct board *b = r->board;
+	uint64_t ns = mesh_ns(r), notices = 0;
 	char remark[96];
 
-	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
-		figures_duration(histogram_quantile(r->joined, 0.5)).s,
-		figures_duration(histogram_quantile(r->joined, 0.99)).s);
-	line("joined", fleet->joined, fleet->joined == 1 ? "VM" : "VMs",
-		histogram_quantile(r->joined, 1), remark);
-	(void)snprintf(remark, sizeof(remark), "p50 %s, p99 %s",
-		figures_duration(histogram_quantile(r->opened, 0.5)).s,
-		figures_duration(histogram_quantile(r->opened, 0.99)).s);
-	line("ready", (uint64_t)fleet->joined * fleet->vectors, "own vectors",
-		histogram_quantile(r->opened, 1), remark);
+	merge_joins(r, &joined, &opened);
+	for (unsigned p = 0; p < b->processes; p++)
+		notices += b->process[p].mesh_notices;
+	line("joined", b->peers, b->peers == 1 ? "VM" : "VMs", histogram_quantile(&joined, 1),
+		quantiles(&joined, remark, sizeof(remark)));
+	line("ready", (uint64_t)b->peers * b->vectors, "own vectors",
+		histogram_quantile(&opened, 1), quantiles(&opened, remark, sizeof(remark)));
 	(void)snprintf(remark, sizeof(remark), "%s notices a second",
-		figures_grouped((uint64_t)((double)fleet->notices * 1e9 / (double)r->mesh_ns)).s);
-	line("full mesh", (uint64_t)fleet->joined * fleet->joined * fleet->vectors, "vectors known",
-		r->mesh_ns, remark);
+		figures_grouped(ns ? (uint64_t)((double)notices * 1e9 / (double)ns) : 0).s);
+	line("full mesh", (uint64_t)b->peers * b->peers * b->vectors, "vectors known", ns, remark);
 }
 
-void report_rounds(const struct report *r)
+void report_round(const struct report *r)
 {
-	const struct rounds_result *rounds = r->rounds;
+	const struct board *b = r->board;
+	uint64_t checked = 0, rung = 0;
+	unsigned copies = 0;
 	char remark[96];
 
-	(void)snprintf(remark, sizeof(remark), "eventfds of %u witness%s", r->fleet->witnesses,
-		r->fleet->witnesses == 1 ? "" : "es");
-	line("checked", rounds->copies_checked, "rung, arrived", 0, remark);
-	if (rounds->all_pairs)
+	for (unsigned p = 0; p < b->processes; p++) {
+		checked += b->process[p].copies_checked;
+		rung += b->process[p].rung;
+		copies += b->process[p].copies;
+	}
+	(void)snprintf(remark, sizeof(remark), "%u cop%s of each eventfd", copies,
+		copies == 1 ? "y" : "ies");
+	line("checked", checked, "rung, arrived", 0, remark);
+	if (b->rounds == 0)
 		(void)snprintf(remark, sizeof(remark), "every pair, every vector");
 	else
-		(void)snprintf(remark, sizeof(remark), "%u random matchings", rounds->rounds);
-	line("doorbells", rounds->arrived, "rung, arrived", rounds->ns, remark);
+		(void)snprintf(remark, sizeof(remark), "%u random matchings", b->rounds);
+	line("doorbells", rung, "rung, arrived", b->process[0].round_ns, remark);
 }
 
-static const char *const WAY_NAMES[LATENCY_WAYS] = {
-	[LATENCY_FABRIC] = "through FAME-Z",
-	[LATENCY_RAW] = "raw eventfd",
+static const char *const WAY_NAMES[BOARD_WAYS] = {
+	[BOARD_FABRIC] = "through FAME-Z",
+	[BOARD_RAW] = "raw eventfd",
 };
 
 static const double QUANTILES[] = {0.5, 0.99, 0.999, 1.0};
 #define QUANTILE_COUNT (sizeof(QUANTILES) / sizeof(QUANTILES[0]))
 
-static void print_table(const struct latency_result *latency)
+static void print_trips(const struct report *r)
 {
-	if (latency->cpus[0] == latency->cpus[1])
+	const struct board_trips *t = &r->board->trips;
+	const struct histogram *ways[BOARD_WAYS];
+
+	if (t->cpus[0] == t->cpus[1])
 		printf("\n  Doorbell round trip, both sides sleeping, both on CPU %d, in us\n\n",
-			latency->cpus[0]);
+			t->cpus[0]);
 	else
 		printf("\n  Doorbell round trip, both sides sleeping, on CPUs %d and %d, in us\n\n",
-			latency->cpus[0], latency->cpus[1]);
+			t->cpus[0], t->cpus[1]);
 	printf("  %-16s%10s%10s%10s%10s%15s\n", "", "p50", "p99", "p99.9", "max", "round trips");
-	for (int way = 0; way < LATENCY_WAYS; way++) {
-		const struct histogram *h = &latency->ways[way];
-
+	for (int way = 0; way < BOARD_WAYS; way++) {
+		ways[way] = &t->ways[way];
 		printf("  %-16s", WAY_NAMES[way]);
 		for (size_t q = 0; q < QUANTILE_COUNT; q++)
 			printf("%10s",
-				figures_three((double)histogram_quantile(h, QUANTILES[q]) / 1e3).s);
-		printf("%15s\n", figures_grouped(h->count).s);
+				figures_three(
+					(double)histogram_quantile(ways[way], QUANTILES[q]) / 1e3)
+					.s);
+		printf("%15s\n", figures_grouped(ways[way]->count).s);
 	}
-	printf("  %-16s", "ratio");
-	/* Without the last: the ratio of two maxima says nothing. */
-	for (size_t q = 0; q + 1 < QUANTILE_COUNT; q++)
-		printf("%10.3f",
-			(double)histogram_quantile(&latency->ways[LATENCY_FABRIC], QUANTILES[q]) /
-				(double)histogram_quantile(
-					&latency->ways[LATENCY_RAW], QUANTILES[q]));
+	printf("  %-16s%10.3f%30s%s, median of %u rounds\n", "ratio", report_trips_ratio(r), "",
+		"p50", t->rounds);
+	figures_rows(ways, WAY_NAMES, BOARD_WAYS);
+}
+
+static void print_share(const struct report *r)
+{
+	double ns[BOARD_WAYS], share = report_share(r, ns);
+
+	if (share > 0)
+		printf("\n  CPU a doorbell: %.0f ns, a bare loop's %.0f ns; ratio %.3f, median of "
+		       "%u "
+		       "rounds\n",
+			ns[BOARD_FABRIC], ns[BOARD_RAW], share, r->board->share.rounds);
+}
+
+static void print_series_head(void)
+{
+	printf("\n  %-18s%11s%10s%7s%8s%8s%8s%8s\n", "", "accounted", "a second", "MB/s", "p50",
+		"p99", "p99.9", "max");
+}
+
+static void print_series(const struct board_series *s)
+{
+	double seconds = (double)s->ns / 1e9,
+	       each = s->heard ? (double)s->bytes / (double)s->heard : 0;
+	double rate = s->ns ? (double)s->counted / seconds : 0;
+
+	printf("  %-18.18s%11s%10s%7s", s->name, figures_grouped(s->heard).s,
+		s->ns ? figures_three(rate).s : "",
+		s->bytes ? figures_three(rate * each / 1e6).s : "");
+	for (size_t q = 0; q < QUANTILE_COUNT; q++)
+		printf("%8s",
+			s->latency.count
+				? figures_duration(histogram_quantile(&s->latency, QUANTILES[q])).s
+				: "-");
 	printf("\n");
 }
 
-static void print_rows(const struct latency_result *latency)
+static void print_server(const struct report *r)
 {
-	const struct histogram *ways[LATENCY_WAYS];
+	const struct server_use *before = &r->watch->before, *after = &r->watch->after;
+	double seconds = (double)r->watch->seen_ns / 1e9;
 
-	for (int way = 0; way < LATENCY_WAYS; way++)
-		ways[way] = &latency->ways[way];
-	figures_rows(ways, WAY_NAMES, LATENCY_WAYS);
+	if (after->processes == 0 || r->watch->seen_ns == 0)
+		return;
+	printf("\n  broker: %.2f s of CPU in all, %.2f s (%.1f %%) since the mesh; %.1f MiB at "
+	       "most\n",
+		(double)after->cpu_ns / 1e9, (double)(after->cpu_ns - before->cpu_ns) / 1e9,
+		seconds > 0 ? (double)(after->cpu_ns - before->cpu_ns) / 1e7 / seconds : 0.0,
+		(double)r->watch->memory_max_bytes / 1048576);
 }
 
-void report_latency(const struct report *r)
+/* The distribution of the last series that has one; beside it none: they are of other things. */
+static void print_rows(const struct report *r)
 {
-	print_table(r->latency);
-	print_rows(r->latency);
+	static struct board_series s;
+	const struct histogram *one = &s.latency;
+	unsigned last = BOARD_SERIES_MAX;
+
+	for (unsigned k = 0; report_series(r, k, &s); k++)
+		if (s.latency.count)
+			last = k;
+	if (last == BOARD_SERIES_MAX || !report_series(r, last, &s))
+		return;
+	figures_rows(&one, (const char *const[]){s.name}, 1);
+}
+
+void report_end(const struct report *r)
+{
+	static struct board_series s;
+	struct board_sums sums = board_sum(r->board);
+	bool head = false;
+
+	if (r->board->trips.rounds)
+		print_trips(r);
+	print_share(r);
+	for (unsigned k = 0; report_series(r, k, &s); k++) {
+		if (!head)
+			print_series_head();
+		head = true;
+		print_series(&s);
+	}
+	if (head && r->board->trips.rounds == 0)
+		print_rows(r);
+	print_server(r);
+	if (sums.sent)
+		printf("\n  %s: %s sent, %s heard, %s unaccounted\n",
+			r->verdict->code ? "NOT all accounted for" : "all accounted for",
+			figures_grouped(sums.sent).s, figures_grouped(sums.heard).s,
+			figures_grouped(sums.sent - sums.heard + sums.strays).s);
 	(void)fflush(stdout);
-}
-
-/* cJSON answers every failure, out of memory above all, with NULL and lets NULLs through. */
-static cJSON *json_histogram(const struct histogram *h)
-{
-	cJSON *o = cJSON_CreateObject(), *buckets;
-
-	cJSON_AddNumberToObject(o, "count", (double)h->count);
-	if (h->count == 0)
-		return o;
-	cJSON_AddNumberToObject(o, "min", (double)h->min);
-	cJSON_AddNumberToObject(o, "p50", (double)histogram_quantile(h, 0.5));
-	cJSON_AddNumberToObject(o, "p90", (double)histogram_quantile(h, 0.9));
-	cJSON_AddNumberToObject(o, "p99", (double)histogram_quantile(h, 0.99));
-	cJSON_AddNumberToObject(o, "p99.9", (double)histogram_quantile(h, 0.999));
-	cJSON_AddNumberToObject(o, "max", (double)h->max);
-	/* [least value, largest value, how many], the empty ones left out */
-	buckets = cJSON_AddArrayToObject(o, "buckets");
-	for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++) {
-		double triple[3] = {(double)histogram_bucket_low(b),
-			(double)histogram_bucket_high(b), (double)h->buckets[b]};
-
-		if (h->buckets[b])
-			cJSON_AddItemToArray(buckets, cJSON_CreateDoubleArray(triple, 3));
-	}
-	return o;
-}
-
-static void json_latency(cJSON *root, const struct latency_result *latency)
-{
-	static const char *const KEYS[LATENCY_WAYS] = {"fabric", "raw"};
-	cJSON *o = cJSON_AddObjectToObject(root, "round_trip_ns"), *rounds;
-
-	cJSON_AddItemToObject(o, "cpus", cJSON_CreateIntArray(latency->cpus, 2));
-	cJSON_AddNumberToObject(o, "slice_ns", (double)LATENCY_SLICE_NS);
-	rounds = cJSON_AddArrayToObject(o, "rounds_p50");
-	for (unsigned i = 0; i < latency->rounds_done; i++) {
-		cJSON *round = cJSON_CreateObject();
-
-		for (int way = 0; way < LATENCY_WAYS; way++)
-			cJSON_AddNumberToObject(
-				round, KEYS[way], (double)latency->rounds[i].p50_ns[way]);
-		cJSON_AddItemToArray(rounds, round);
-	}
-	for (int way = 0; way < LATENCY_WAYS; way++)
-		cJSON_AddItemToObject(o, KEYS[way], json_histogram(&latency->ways[way]));
-}
-
-static cJSON *json_of(const struct report *r)
-{
-	cJSON *root = cJSON_CreateObject(), *o;
-	struct utsname host;
-	char seed[24];
-
-	cJSON_AddStringToObject(root, "program", "famez-stress");
-	if (uname(&host) == 0) {
-		cJSON_AddStringToObject(root, "kernel", host.release);
-		cJSON_AddStringToObject(root, "machine", host.machine);
-	}
-	cJSON_AddNumberToObject(root, "exit", r->verdict->code);
-	cJSON_AddStringToObject(
-		root, "verdict", r->verdict->code ? r->verdict->why : "nothing lost");
-	cJSON_AddStringToObject(root, "socket", r->socket);
-	(void)snprintf(seed, sizeof(seed), "%" PRIu64, r->seed);
-	cJSON_AddStringToObject(root, "seed", seed); /* 64 bits: too many for a JSON number */
-	cJSON_AddNumberToObject(root, "peers", r->fleet->config.peers);
-	cJSON_AddNumberToObject(root, "vectors", r->fleet->vectors);
-	cJSON_AddNumberToObject(root, "other_peers", r->fleet->others);
-	cJSON_AddNumberToObject(root, "descriptors_needed", (double)r->fleet->descriptors_needed);
-	if (r->mesh_ns) {
-		cJSON_AddNumberToObject(root, "mesh_ns", (double)r->mesh_ns);
-		cJSON_AddNumberToObject(root, "notices", (double)r->fleet->notices);
-		cJSON_AddItemToObject(root, "joined_ns", json_histogram(r->joined));
-		cJSON_AddItemToObject(root, "ready_ns", json_histogram(r->opened));
-	}
-	if (r->rounds) {
-		o = cJSON_AddObjectToObject(root, "doorbells");
-		cJSON_AddBoolToObject(o, "all_pairs", r->rounds->all_pairs);
-		cJSON_AddNumberToObject(o, "rung", (double)r->rounds->rung);
-		cJSON_AddNumberToObject(o, "arrived", (double)r->rounds->arrived);
-		cJSON_AddNumberToObject(o, "strays", (double)r->fleet->strays);
-		cJSON_AddNumberToObject(o, "witnesses", r->fleet->witnesses);
-		cJSON_AddNumberToObject(o, "copies_checked", (double)r->rounds->copies_checked);
-		cJSON_AddNumberToObject(o, "ns", (double)r->rounds->ns);
-	}
-	if (r->latency)
-		json_latency(root, r->latency);
-	return root;
-}
-
-int report_json(const struct report *r, FILE *file)
-{
-	cJSON *root = json_of(r);
-	char *text = cJSON_PrintUnformatted(root);
-	int err = 0;
-
-	if (text == NULL)
-		err = -ENOMEM;
-	else if (fprintf(file, "%s\n", text) < 0 || fflush(file))
-		err = -errno;
-	cJSON_free(text);
-	cJSON_Delete(root);
-	return err;
 }

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rounds.h - rings doorbells and accounts for every one.
+ * rounds.h - a full round: rings everybody's doorbells, and accounts for every one.
  *
- * Doorbells coalesce, so a count of rings alone would not tell which one is
- * missing. Therefore waves: in a wave each VM is rung at most once, on one
- * vector, by one VM that we know, and the next wave waits until all have
- * arrived. What arrives otherwise is a stray.
+ * In waves: in a wave each VM is rung at most once, on one vector, by one VM that we
+ * know, and the next wave waits until all have arrived. What arrives otherwise is a stray. So
+ * when one is missing it is known which.
  */
 #ifndef STRESS_ROUNDS_H
 #define STRESS_ROUNDS_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "dice.h"
-#include "fleet.h"
-#include "progress.h"
+struct worker;
 
 /* Up to here every ordered pair and vector is rung; above, random matchings. 128 x 4 fit. */
 #define ROUNDS_ALL_PAIRS_MAX UINT64_C(65536)
@@ -23,20 +17,11 @@
 /* Random matchings unless told otherwise, each on every vector. */
 #define ROUNDS_DEFAULT 16u
 
-struct rounds_result {
-	bool all_pairs;
-	unsigned rounds;         /* random matchings, if not all pairs */
-	uint64_t copies_checked; /* eventfds of witnesses, each rung through the witness's copy */
-	uint64_t rung, arrived;  /* the witnesses' not included */
-	uint64_t ns;
-};
-
 /*
- * First the witnesses' copies, then all pairs (rounds 0 and few enough of
- * them) or so many random matchings. Returns 0 with nothing lost, or -1 with
- * the verdict filled in; *result tells in both cases how far it came.
+ * First each copy of the eventfds: a witness's own, and where there are several processes,
+ * each one's. Then all pairs, where they are few enough, or random matchings. Returns 0
+ * with nothing lost, or -1 as all of a worker's steps. Needs its bells open.
  */
-int rounds_run(struct fleet *fleet, unsigned rounds, struct dice *dice, struct progress *progress,
-	struct rounds_result *result);
+int rounds_run(struct worker *w);
 
 #endif

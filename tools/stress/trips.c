@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * latency.c - doorbell round trips, beside those of bare eventfds.
+ * trips.c - doorbell round trips, beside those of bare eventfds.
  *
  * The calling thread asks, a second one, started for each slice, answers. Both
  * wait as any careful peer does: poll first (whoever holds an eventfd may have
  * switched it to blocking), then read. A wait wakes up once a second to see
  * whether the other side gave up; nothing here can hang.
  */
-#include "latency.h"
+#include "trips.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "worker.h"
 
 #define LOOK_UP_MS 1000
 
@@ -96,7 +98,7 @@ static void *answer(void *context)
 static int measure(struct table *table, struct histogram *into)
 {
 	uint64_t begun_ns = progress_now_ns(), asked_ns, answered_ns, merged = 0;
-	unsigned warm_up = LATENCY_WARM_UP;
+	unsigned warm_up = TRIPS_WARM_UP;
 	int64_t count;
 	pthread_t thread;
 	int err;
@@ -122,7 +124,7 @@ static int measure(struct table *table, struct histogram *into)
 			warm_up--;
 		else
 			histogram_record(into, answered_ns - asked_ns);
-	} while (answered_ns - begun_ns < LATENCY_SLICE_NS || into->count == 0);
+	} while (answered_ns - begun_ns < TRIPS_SLICE_NS || into->count == 0);
 
 	/* S1: then a ring, so that a sleeping thread sees it at once. */
 	atomic_store(&table->stop, true);
@@ -162,31 +164,34 @@ static int measure_raw(struct table *table, struct histogram *into)
 	return err;
 }
 
-static int measure_fabric(
-	struct fleet *fleet, struct table *table, struct dice *dice, struct histogram *into)
+/* The two VMs' bells, out of everybody else's sight meanwhile. */
+static int measure_fabric(struct worker *w, struct table *table, struct histogram *into)
 {
-	unsigned n = fleet->config.peers, vector = dice_below(dice, fleet->vectors);
-	unsigned a = dice_below(dice, n), b = (a + 1 + dice_below(dice, n - 1)) % n;
+	unsigned n = w->fleet.mine, vector = dice_below(&w->dice, w->fleet.vectors);
+	unsigned x = dice_below(&w->dice, n), y = (x + 1 + dice_below(&w->dice, n - 1)) % n;
+	unsigned a = fleet_number(&w->fleet, x), b = fleet_number(&w->fleet, y);
 	int err;
 
-	table->answer = fleet_bell(fleet, a, vector);
-	table->ask = fleet_bell(fleet, b, vector);
-	if (table->answer < 0 || table->ask < 0)
-		return table->answer < 0 ? table->answer : table->ask;
+	if (bells_deafen(&w->bells, a, true) || bells_deafen(&w->bells, b, true))
+		return -ECANCELED;
+	table->answer = fleet_bell(&w->fleet, a, vector);
+	table->ask = fleet_bell(&w->fleet, b, vector);
 	drain(table->answer);
 	drain(table->ask);
 	err = measure(table, into);
 	drain(table->answer);
 	drain(table->ask);
+	if (bells_deafen(&w->bells, a, false) || bells_deafen(&w->bells, b, false))
+		return -ECANCELED;
 	if (err)
-		(void)verdict_give(fleet->verdict, VERDICT_LOST,
+		(void)verdict_give(&w->verdict, VERDICT_LOST,
 			err == -ETIMEDOUT
 				? "a doorbell between peers %d and %d, vector %u, was lost "
 				  "during the round trips"
 			: err == -EBADMSG ? "strangers rang peers %d and %d, vector %u, during the "
 					    "round trips"
 					  : "peers %d and %d cannot ring each other, vector %u",
-			fleet->vms[a].id, fleet->vms[b].id, vector);
+			board_id(w->board, a), board_id(w->board, b), vector);
 	return err;
 }
 
@@ -206,61 +211,73 @@ static void choose_cpus(const cpu_set_t *allowed, int cpus[2])
 	}
 }
 
-int latency_run(struct fleet *fleet, double seconds, struct dice *dice, struct progress *progress,
-	struct latency_result *result)
+/* One round: fabric, raw, raw, fabric, or the other way round, so that no way is always first. */
+static int one_round(struct worker *w, struct table *table, struct histogram slices[BOARD_WAYS])
 {
-	unsigned rounds = (unsigned)(seconds * 1e9 / (double)(LATENCY_WAYS * LATENCY_SLICE_NS));
-	struct table table = {.patience_ns = fleet->config.patience_ns};
-	struct histogram *slice = malloc(sizeof(*slice));
+	struct board_trips *t = &w->board->trips;
+	unsigned first = t->rounds % 2;
+
+	for (int way = 0; way < BOARD_WAYS; way++)
+		histogram_init(&slices[way]);
+	for (unsigned turn = 0; turn < 2 * BOARD_WAYS; turn++) {
+		unsigned way = (turn == 0 || turn == 3) ? first : 1 - first;
+		int err = way == BOARD_RAW ? measure_raw(table, &slices[way])
+					   : measure_fabric(w, table, &slices[way]);
+
+		if (err)
+			return err;
+	}
+	for (int way = 0; way < BOARD_WAYS; way++) {
+		if (t->rounds < BOARD_ROUNDS_MAX)
+			t->p50_ns[t->rounds][way] = histogram_quantile(&slices[way], 0.5);
+		histogram_merge(&t->ways[way], &slices[way]);
+	}
+	t->rounds++;
+	return 0;
+}
+
+static int trips(struct worker *w)
+{
+	static struct histogram slices[BOARD_WAYS];
+	struct board_trips *t = &w->board->trips;
+	struct table table = {.patience_ns = worker_patience_ns(w)};
+	uint64_t end_ns = progress_now_ns() + (uint64_t)(w->options->time_s * 1e9);
 	cpu_set_t allowed;
 	int err = 0;
 
-	rounds = rounds ? rounds : 1;
-	for (int way = 0; way < LATENCY_WAYS; way++)
-		histogram_init(&result->ways[way]);
-	result->rounds_done = 0;
-	result->rounds = calloc(rounds, sizeof(*result->rounds));
-	if (!slice || !result->rounds) {
-		free(slice);
-		return verdict_give(fleet->verdict, VERDICT_LOST, "out of memory");
-	}
+	for (int way = 0; way < BOARD_WAYS; way++)
+		histogram_init(&t->ways[way]);
+	t->rounds = 0;
 	CPU_ZERO(&allowed);
 	(void)pthread_getaffinity_np(pthread_self(), sizeof(allowed), &allowed); /* else CPU 0 */
-	choose_cpus(&allowed, result->cpus);
-	memcpy(table.cpus, result->cpus, sizeof(table.cpus));
+	choose_cpus(&allowed, t->cpus);
+	memcpy(table.cpus, t->cpus, sizeof(table.cpus));
 	pin(table.cpus[0]);
-	progress_begin(progress);
-	while (result->rounds_done < rounds && !err) {
-		struct latency_round *round = &result->rounds[result->rounds_done];
-
-		for (int turn = 0; turn < LATENCY_WAYS && !err; turn++) {
-			int way = (turn + (int)result->rounds_done) % LATENCY_WAYS;
-
-			histogram_init(slice);
-			err = way == LATENCY_RAW ? measure_raw(&table, slice)
-						 : measure_fabric(fleet, &table, dice, slice);
-			round->p50_ns[way] = histogram_quantile(slice, 0.5);
-			histogram_merge(&result->ways[way], slice);
-		}
-		if (!err)
-			result->rounds_done++;
+	do {
+		err = one_round(w, &table, slices);
 		/* Peers ring on without a server: that it is gone must be looked for. */
-		if (!err && fleet_turn(fleet, 0))
+		if (!err && (worker_look(w) || fleet_glance(&w->fleet, w->fleet.mine)))
 			err = -ECANCELED;
-		if (progress_due(progress))
-			progress_show(progress,
-				"round trips: round %u of %u, p50 %.1f us, raw eventfd %.1f us",
-				result->rounds_done, rounds,
-				(double)histogram_quantile(&result->ways[LATENCY_FABRIC], 0.5) /
-					1e3,
-				(double)histogram_quantile(&result->ways[LATENCY_RAW], 0.5) / 1e3);
-	}
-	progress_end(progress);
+		board_snapshot(w->board, w->process, &t->ways[BOARD_FABRIC]);
+	} while (!err && progress_now_ns() < end_ns);
 	if (CPU_COUNT(&allowed) > 0)
 		(void)pthread_setaffinity_np(pthread_self(), sizeof(allowed), &allowed);
-	free(slice);
-	if (err)
-		return verdict_give(fleet->verdict, VERDICT_LOST, "the round trips broke off: %s",
-			strerror(-err));
-	return 0;
+	if (err && err != -ECANCELED)
+		return verdict_give(
+			&w->verdict, VERDICT_LOST, "the round trips broke off: %s", strerror(-err));
+	return err ? -1 : 0;
+}
+
+int trips_run(struct worker *w)
+{
+	int err = 0;
+
+	if (w->process == 0 && w->fleet.mine > 1) {
+		atomic_store(&w->board->doing, "round trips beside bare eventfds");
+		err = trips(w);
+		if (!err)
+			err = share_run(w);
+	}
+	/* The others only wait. */
+	return err ? -1 : worker_meet(w);
 }

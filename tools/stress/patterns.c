@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * patterns.c - who speaks to whom.
+ */
+#include "drive.h"
+#include "worker.h"
+
+static bool everybody(const struct worker *w, unsigned vm)
+{
+	(void)w;
+	(void)vm;
+	return true;
+}
+
+static bool the_first(const struct worker *w, unsigned vm)
+{
+	(void)w;
+	return vm == 0;
+}
+
+static bool all_but_the_first(const struct worker *w, unsigned vm)
+{
+	(void)w;
+	return vm != 0;
+}
+
+/* The even ones speak first; an odd number of VMs leaves one alone. */
+static bool the_even(const struct worker *w, unsigned vm)
+{
+	return vm % 2 == 0 && vm + 1 < w->board->peers;
+}
+
+static unsigned anybody(struct worker *w, unsigned vm)
+{
+	unsigned n = w->board->peers;
+
+	return (vm + 1 + dice_below(&w->dice, n - 1)) % n;
+}
+
+static unsigned neighbour(struct worker *w, unsigned vm)
+{
+	(void)w;
+	return vm ^ 1;
+}
+
+static unsigned next(struct worker *w, unsigned vm)
+{
+	return vm + 1 < w->board->peers ? vm + 1 : 0;
+}
+
+static unsigned first(struct worker *w, unsigned vm)
+{
+	(void)w;
+	(void)vm;
+	return 0;
+}
+
+/* One after the other, and from the beginning. */
+static unsigned each(struct worker *w, unsigned vm)
+{
+	(void)vm;
+	w->turn_of = w->turn_of + 1 < w->board->peers ? w->turn_of + 1 : 1;
+	return w->turn_of;
+}
+
+const struct pattern PATTERN_MESH = {"mesh", everybody, anybody, false, 1};
+const struct pattern PATTERN_PAIRS = {"pairs", the_even, neighbour, false, 1};
+const struct pattern PATTERN_RING = {"ring", everybody, next, true, 1};
+const struct pattern PATTERN_INCAST = {"incast", all_but_the_first, first, false, 1};
+const struct pattern PATTERN_FANOUT = {"fanout", the_first, each, false, 0};
