@@ -18,8 +18,8 @@
 
 /* One peer. */
 struct report_peer {
-	bool filled;
-	bool device;
+	bool filled : 1;
+	bool device : 1;
 	uint8_t state; /* enum report_state */
 	uint16_t worker;
 	uint32_t held_back; /* peers that it was not told of for want of descriptors */
