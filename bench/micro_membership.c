@@ -359,7 +359,6 @@ const struct micro micro_membership[] = {
 		.guard = 4},
 	{.name = "membership/catch_up",
 		BY_PEERS,
-		.claim = MICRO_LINEAR,
 		.open = open_behind,
 		.run = tell_late,
 		.reset = fall_behind,

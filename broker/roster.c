@@ -91,9 +91,9 @@ const struct roster_change *roster_after(const struct roster *r, uint64_t seq)
 {
 	uint32_t low = 0, high = r->count;
 
-	/* No number is there twice. So at most as many changes come after @seq as numbers were given
-	 * since, and at most as many before it as were from the first one on. Where none has been
-	 * squeezed out that is one and the same place, and else often a narrow one. */
+	/* No number is there twice. So at most as many changes come after @seq as numbers were
+	 * given since, and at most as many before it as were from the first one on. Where none has
+	 * been squeezed out that is one and the same place, and else often a narrow one. */
 	if (high && r->end - seq < high)
 		low = high - (uint32_t)(r->end - seq);
 	if (high && seq < r->changes[0].seq)

@@ -219,6 +219,7 @@ step_release() {
 	blackbox release 1
 	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
 	task 'release keeper' 'build release' keeper release
+	task 'release bench' 'build release' many_tests 'release bench' python3 tests/bench/guard.py --build build/release
 	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
 	task 'release sim' 'build release' many_tests 'release sim' tests/sim/run.sh build/release --steps "${FAMEZ_SIM_STEPS:-5000000}"
 	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
