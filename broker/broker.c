@@ -470,7 +470,12 @@ static int serve(struct broker *b)
 		log_event(resumed, LOG_NUMBER("broker", (uint32_t)getpid()),
 			LOG_NUMBER("births", s->state.live->births),
 			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
-	err = sandbox_enter(&s->sandbox, s->pid, &s->why);
+	err = look_await();
+	if (err)
+		(void)why_fail(
+			&s->why, err, "--sandbox: the looker does not start: %s", strerror(-err));
+	else
+		err = sandbox_enter(&s->sandbox, s->pid, &s->why);
 	if (err) {
 		fail_in_use(b, err);
 		goto undo_fabric;

@@ -8,7 +8,6 @@
 #include "keeper.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -39,6 +38,9 @@
 #define BEGIN_LIMIT_NS (30000 * MS)
 #define CHECK_LIMIT_NS (2000 * MS)
 
+/* What has ended is reaped so long after its successor was started. */
+#define REAP_AFTER_NS (500 * MS)
+
 struct keeping {
 	struct keeper *k;
 	sigset_t signals;
@@ -48,6 +50,7 @@ struct keeping {
 	uint64_t served_ns;   /* since when this one serves; 0: not yet */
 	uint64_t due_ns;      /* when the next one is to be started, while there is none */
 	uint64_t check_by_ns; /* when the checker must be through */
+	uint64_t reap_ns;     /* when we look who has ended; 0: at the next signal */
 	uint64_t pause_ns;
 	unsigned stillborn; /* in a row */
 	unsigned restarts;
@@ -72,19 +75,6 @@ static bool in_use(const struct keeping *s)
 
 /* ---- the broker's birth ------------------------------------------------------------------- */
 
-/* As fork(2), but with one table of descriptors for both. The C library keeps its thread's number
- * where the kernel writes the new one, if it is told the place; that is all that fork(3) does
- * besides for a process of one thread. */
-static int clone_with_files(void)
-{
-	unsigned flags = CLONE_FILES | SIGCHLD;
-	int *tid = NULL;
-
-	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid)
-		flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-	return sys_clone(flags, tid);
-}
-
 static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)
 {
 	/* Who is served ends with the keeper: nobody would hold what this one opens. */
@@ -108,7 +98,7 @@ static void begin(struct keeping *s)
 	s->begun_ns = now_ns();
 	s->served_ns = 0;
 	live->births++;
-	pid = clone_with_files();
+	pid = sys_clone_with_files();
 	if (pid == 0)
 		be_broker(s->k, us);
 	if (pid < 0) {
@@ -132,6 +122,12 @@ static void begin(struct keeping *s)
 	if (s->report)
 		(void)kill(pid, SIGUSR1);
 	s->hang_up = s->report = false;
+}
+
+static void begin_if_due(struct keeping *s)
+{
+	if (!s->broker && s->due_ns && now_ns() >= s->due_ns)
+		begin(s);
 }
 
 /* ---- its death ---------------------------------------------------------------------------- */
@@ -311,15 +307,30 @@ static void on_serving(struct keeping *s)
 		end_probation(s);
 }
 
+/* What ends is looked at before it is reaped: all of its threads are gone by then, and what they
+ * had in the kernel. Reaping a broker takes the kernel milliseconds where somebody has looked at
+ * its descriptors in /proc, so that waits until its successor should serve. */
 static void on_ended(struct keeping *s)
 {
-	int status;
-	pid_t pid;
+	siginfo_t ended = {0};
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == s->broker)
+	s->reap_ns = 0;
+	while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid) {
+		pid_t pid = ended.si_pid;
+		int status = ended.si_code == CLD_EXITED ? W_EXITCODE(ended.si_status, 0)
+							 : W_EXITCODE(0, ended.si_status);
+
+		ended.si_pid = 0;
+		if (pid == s->broker) {
 			on_death(s, status);
-		else if (pid == s->checker)
+			begin_if_due(s);
+			if (s->broker) {
+				s->reap_ns = s->begun_ns + REAP_AFTER_NS;
+				return;
+			}
+		}
+		(void)waitpid(pid, NULL, 0);
+		if (pid == s->checker)
 			on_checked(s, status);
 	}
 }
@@ -379,6 +390,7 @@ static uint64_t next_look(const struct keeping *s)
 		s->broker ? 0 : s->due_ns,
 		s->broker && !s->served_ns && in_use(s) ? s->begun_ns + BEGIN_LIMIT_NS : 0,
 		s->checker ? s->check_by_ns : 0,
+		s->reap_ns,
 	};
 
 	for (unsigned i = 0; i < sizeof(times) / sizeof(*times); i++)
@@ -391,8 +403,9 @@ static void look(struct keeping *s)
 {
 	uint64_t now = now_ns();
 
-	if (!s->broker && s->due_ns && now >= s->due_ns)
-		begin(s);
+	begin_if_due(s);
+	if (s->reap_ns && now >= s->reap_ns)
+		on_ended(s);
 	/* Both are heard of again by SIGCHLD. */
 	if (s->broker && !s->served_ns && in_use(s) && now >= s->begun_ns + BEGIN_LIMIT_NS)
 		(void)kill(s->broker, SIGKILL);

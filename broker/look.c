@@ -152,10 +152,11 @@ static int look_here(uint32_t what, pid_t pid, void *to, size_t bytes)
 /* ---- asking a looker -------------------------------------------------------------------- */
 
 static struct {
-	int sock; /* -1: we look ourselves */
+	int sock;   /* -1: we look ourselves */
+	int theirs; /* the other end, until the looker has it in a table of its own; -1 */
 	pthread_mutex_t lock;
 	uint64_t token;
-} asked = {.sock = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+} asked = {.sock = -1, .theirs = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int take_descriptor(struct msghdr *message)
 {
@@ -165,6 +166,32 @@ static int take_descriptor(struct msghdr *message)
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
 	return fd;
+}
+
+/* The next that the looker says; its first word, of no token, is that it is there. Returns the
+ * bytes, or -1 with errno. */
+static ssize_t hear(struct reply *reply, void *to, size_t bytes, int *fd)
+{
+	struct iovec io[] = {{reply, sizeof(*reply)}, {to, bytes}};
+	union passed passed;
+	struct msghdr message = {
+		.msg_iov = io,
+		.msg_iovlen = 2,
+		.msg_control = passed.bytes,
+		.msg_controllen = sizeof(passed.bytes),
+	};
+	ssize_t n = recvmsg(asked.sock, &message, MSG_CMSG_CLOEXEC);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return n;
+	/* And in the sandbox there can't be another. */
+	if (n < (ssize_t)sizeof(*reply))
+		sandbox_end("the looker is gone");
+	*fd = take_descriptor(&message);
+	if (asked.theirs >= 0)
+		(void)close(asked.theirs);
+	asked.theirs = -1;
+	return n;
 }
 
 /* Returns what look_here() or open(2) did there. */
@@ -181,25 +208,11 @@ static int ask(uint32_t what, pid_t pid, void *to, size_t bytes)
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		sandbox_end("the looker is gone");
 	while (n > 0) {
-		struct iovec io[] = {{&reply, sizeof(reply)}, {to, bytes}};
-		union passed passed;
-		struct msghdr message = {
-			.msg_iov = io,
-			.msg_iovlen = 2,
-			.msg_control = passed.bytes,
-			.msg_controllen = sizeof(passed.bytes),
-		};
-
-		n = recvmsg(asked.sock, &message, MSG_CMSG_CLOEXEC);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
-			if (errno == EINTR)
-				n = 1;
+		n = hear(&reply, to, bytes, &fd);
+		if (n < 0) {
+			n = errno == EINTR;
 			continue;
 		}
-		/* And in the sandbox there can't be another. */
-		if (n < (ssize_t)sizeof(reply))
-			sandbox_end("the looker is gone");
-		fd = take_descriptor(&message);
 		if (reply.token == request.token) {
 			result = fd >= 0 ? fd : reply.result;
 			break;
@@ -277,6 +290,9 @@ static void answer(int sock, const struct request *request)
 /* Never returns. */
 static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 {
+	struct reply here = {.token = 0};
+	struct iovec io = {&here, sizeof(here)};
+	const struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
 	struct request request;
 	ssize_t n;
 	int null;
@@ -287,7 +303,11 @@ static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 	if (getppid() != broker)
 		_exit(EXIT_SUCCESS);
 	/* What the broker closes must be closed: sockets of clients, and whatever whoever
-	 * started it waits for the end of. */
+	 * started it waits for the end of. A table of our own begins without what lies above our
+	 * socket: copying thousands, only to close them, would take a millisecond from a broker
+	 * that is about to serve. */
+	if (close_range((unsigned)sock + 1, ~0u, CLOSE_RANGE_UNSHARE) != 0)
+		_exit(EXIT_FAILURE);
 	if (sock != 3)
 		(void)dup3(sock, 3, O_CLOEXEC);
 	(void)close_range(4, ~0u, 0);
@@ -297,7 +317,8 @@ static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 			(void)close(fd);
 	if (sandbox_enter_looker(s))
 		_exit(EXIT_FAILURE);
-	while ((n = recv(3, &request, sizeof(request), 0)) != 0)
+	(void)sendmsg(3, &message, MSG_NOSIGNAL);
+	while ((n = recv(3, &request, sizeof(request), 0)) > 0 || (n < 0 && errno == EINTR))
 		if (n == (ssize_t)sizeof(request))
 			answer(3, &request);
 	_exit(EXIT_SUCCESS);
@@ -319,21 +340,34 @@ int look_start(const struct sandbox *s, const struct look_file *files, unsigned 
 		err = -errno;
 		goto undo_ends;
 	}
-	/* Not by sys_fork(), behind which a planned death (point.h) could be the looker's. */
-	err = -sys_fault(SYS_fork);
-	pid = err ? -1 : fork();
+	/* Bare: behind it a planned death (point.h) could be the looker's. */
+	err = -sys_fault(SYS_clone);
+	pid = err ? -1 : sys_bare_clone_with_files();
 	if (pid == 0)
 		be_looker(s, ends[1], broker);
 	if (pid < 0) {
 		err = err ? err : -errno;
 		goto undo_ends;
 	}
-	(void)close(ends[1]);
 	asked.sock = ends[0];
+	asked.theirs = ends[1];
 	return 0;
 
 undo_ends:
 	(void)close(ends[0]);
 	(void)close(ends[1]);
+	return err;
+}
+
+int look_await(void)
+{
+	struct reply reply;
+	int fd = -1, err = 0;
+
+	(void)pthread_mutex_lock(&asked.lock);
+	while (asked.sock >= 0 && asked.theirs >= 0 && !err)
+		if (hear(&reply, NULL, 0, &fd) < 0 && errno != EINTR)
+			err = -ETIMEDOUT;
+	(void)pthread_mutex_unlock(&asked.lock);
 	return err;
 }

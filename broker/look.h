@@ -58,4 +58,10 @@ int look_open(const struct look_file *file);
  */
 int look_start(const struct sandbox *s, const struct look_file *files, unsigned count);
 
+/**
+ * look_await() - until it is in its sandbox. What it needs for that it does beside us. Returns 0,
+ * or -errno where it does not come to be. Where there is none, nothing.
+ */
+int look_await(void);
+
 #endif

@@ -19,36 +19,49 @@
 
 /* All numbers there are, and what is known of them. */
 struct numbers {
-	struct pollfd *fd; /* .revents: POLLNVAL, not open; .events: NAMED, the state names it */
-	unsigned end;
+	/* .fd: the number, or -1, the state names it; .revents: POLLNVAL, it is not open */
+	struct pollfd *fd;
+	unsigned end, named;
 };
 
-#define NAMED POLLMSG /* of no use to poll(2) */
+static bool make_numbers(struct numbers *n, unsigned end)
+{
+	*n = (struct numbers){.fd = sys_calloc(end, sizeof(*n->fd)), .end = end};
+	for (unsigned fd = 0; n->fd && fd < end; fd++)
+		n->fd[fd].fd = (int)fd;
+	return n->fd != NULL;
+}
 
 static void name(struct numbers *n, int fd)
 {
-	if (fd >= 0 && (unsigned)fd < n->end)
-		n->fd[fd].events = NAMED;
+	if (fd < 0 || (unsigned)fd >= n->end || n->fd[fd].fd < 0)
+		return;
+	n->fd[fd].fd = -1;
+	n->named++;
 }
 
-static bool is_open(const struct numbers *n, int fd)
+static bool is_open(const struct numbers *n, unsigned fd)
 {
-	return fd >= 0 && (unsigned)fd < n->end && !(n->fd[fd].revents & POLLNVAL);
+	return !(n->fd[fd].revents & POLLNVAL);
 }
 
-/* By one system call: thousands of them, one for each number, would be most of a successor's
- * start. */
-static bool look_at_all(struct numbers *n, unsigned end)
+/* At those that nobody names, by one system call: it passes over the others. Thousands of them,
+ * one for each number, would be most of a successor's start. */
+static bool look_at_rest(struct numbers *n)
 {
-	*n = (struct numbers){.fd = sys_calloc(end, sizeof(*n->fd)), .end = end};
-	if (!n->fd)
-		return false;
-	for (unsigned fd = 0; fd < end; fd++)
-		n->fd[fd].fd = (int)fd;
-	if (poll(n->fd, end, 0) >= 0)
-		return true;
-	free(n->fd);
-	return false;
+	return poll(n->fd, n->end, 0) >= 0;
+}
+
+/* All that are named are open if that makes up how many there are; the folder's size says so since
+ * Linux 6.2. */
+static bool all_named_are_open(const struct numbers *n)
+{
+	unsigned count = n->named;
+	struct stat st;
+
+	for (unsigned fd = 0; fd < n->end; fd++)
+		count += n->fd[fd].fd >= 0 && is_open(n, fd);
+	return stat("/proc/self/fd", &st) == 0 && st.st_size == (off_t)count;
 }
 
 static bool option_is(int sock, int option, int value)
@@ -93,16 +106,24 @@ static bool is_client(int fd, const struct state *s, uint32_t *own)
 	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
 
-static void check_bells(struct state *s, struct numbers *n)
+static uint64_t bells_count(const struct state *s)
 {
-	const struct state_wish *wish = &s->head->wish;
+	return (uint64_t)s->head->wish.ids_max * s->head->wish.vectors;
+}
 
-	for (uint64_t i = 0; i < (uint64_t)wish->ids_max * wish->vectors; i++) {
-		if (s->bells[i] >= 0 && !is_open(n, s->bells[i])) {
-			s->bells[i] = -1;
-			state_point();
-		}
+static void name_bells(const struct state *s, struct numbers *n)
+{
+	for (uint64_t i = 0; i < bells_count(s); i++)
 		name(n, s->bells[i]);
+}
+
+static void check_bells(struct state *s)
+{
+	for (uint64_t i = 0; i < bells_count(s); i++) {
+		if (s->bells[i] < 0 || fcntl(s->bells[i], F_GETFD) >= 0)
+			continue;
+		s->bells[i] = -1;
+		state_point();
 	}
 }
 
@@ -127,7 +148,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 	unsigned count = 0;
 
 	/* Then all of it stays open: the table is large enough for once. */
-	if (!look_at_all(&n, end))
+	if (!make_numbers(&n, end))
 		return 0;
 	name(&n, live->listen_fd);
 	name(&n, live->lock_fd);
@@ -140,12 +161,16 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 	for (unsigned i = 0; i < gates_end(&s->rules->gates); i++)
 		if (gates_fd(&s->rules->gates, i) > 0)
 			name(&n, gates_fd(&s->rules->gates, i));
-	check_bells(s, &n);
+	name_bells(s, &n);
 	check_members(s, &n);
+	if (!look_at_rest(&n))
+		goto out;
+	if (!all_named_are_open(&n))
+		check_bells(s);
 	for (int sock = STDERR_FILENO + 1; (unsigned)sock < end; sock++) {
 		uint32_t own;
 
-		if (n.fd[sock].events == NAMED || !is_open(&n, sock))
+		if (n.fd[sock].fd < 0 || !is_open(&n, (unsigned)sock))
 			continue;
 		if (!is_client(sock, s, &own))
 			(void)close(sock);
@@ -158,6 +183,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 				.own = own,
 			};
 	}
+out:
 	free(n.fd);
 	return count;
 }

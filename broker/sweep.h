@@ -24,8 +24,9 @@ struct sweep_found {
 };
 
 /**
- * sweep() - go through all descriptors below @end. @found is filled with at most @max clients,
- * in no order (none of them has been told anything); more are refused. Returns their number.
+ * sweep() - go through all descriptors below @end, beyond which none should be open. @found is
+ * filled with at most @max clients, in no order (none of them has been told anything); more are
+ * refused. Returns their number.
  */
 unsigned sweep(struct state *state, unsigned end, struct sweep_found *found, unsigned max);
 

@@ -21,12 +21,15 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -119,17 +122,27 @@ static inline int sys_chown(const char *path, uid_t uid, gid_t gid)
 	return SYS_RESULT(chown, chown(path, uid, gid));
 }
 
-/* As fork(2), with these flags besides; @tid for those that want one. Not clone3(2): systemd's
- * RestrictNamespaces= can't see its flags, and has it fail with ENOSYS. */
-static inline int sys_clone(unsigned flags, int *tid)
+/* As fork(2), but with one table of descriptors for both. The C library keeps its thread's number
+ * where the kernel writes the new one, if it is told the place; that is all that fork(3) does
+ * besides for a process of one thread. Not clone3(2): systemd's RestrictNamespaces= can't see its
+ * flags, and has it fail with ENOSYS. Returns -1 with errno. */
+static inline int sys_bare_clone_with_files(void)
 {
+	unsigned long flags = CLONE_FILES | SIGCHLD;
+	int *tid = NULL;
+
+	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid)
+		flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 #ifdef __x86_64__ /* clone(2), "C library/kernel differences" */
-	return SYS_RESULT(
-		clone, (int)syscall(__NR_clone, (unsigned long)flags, NULL, NULL, tid, 0));
+	return (int)syscall(__NR_clone, flags, NULL, NULL, tid, 0);
 #else
-	return SYS_RESULT(
-		clone, (int)syscall(__NR_clone, (unsigned long)flags, NULL, NULL, 0, tid));
+	return (int)syscall(__NR_clone, flags, NULL, NULL, 0, tid);
 #endif
+}
+
+static inline int sys_clone_with_files(void)
+{
+	return SYS_RESULT(clone, sys_bare_clone_with_files());
 }
 
 static inline int sys_connect(int fd, const struct sockaddr *address, socklen_t bytes)

@@ -420,6 +420,13 @@ static void close_on_their_way(struct message_queue *queue)
 			refusal_send_and_close(m.sock);
 }
 
+/* Asleep: on a busy machine who yields in place of that is the last to go on. */
+static void wait_for(sem_t *what)
+{
+	while (sem_wait(what) != 0)
+		assert(errno == EINTR);
+}
+
 static void *run(void *argument)
 {
 	struct worker *w = argument;
@@ -427,11 +434,11 @@ static void *run(void *argument)
 
 	log_thread(w->nth + 1u);
 	err = prepare(w);
-	atomic_store(&w->any_thread.started, err);
+	w->any_thread.error = err;
+	(void)sem_post(&w->any_thread.prepared);
 	if (err)
 		return NULL;
-	while (!atomic_load(&w->any_thread.go) && !atomic_load(&w->any_thread.stop))
-		(void)sched_yield();
+	wait_for(&w->any_thread.go);
 	while (!atomic_load(&w->any_thread.stop) && !err)
 		err = turn(w);
 	if (err) {
@@ -486,8 +493,8 @@ int worker_start(struct worker *w, uint16_t nth, int cpu, const struct worker_sh
 	err = wakeup_init(&w->wakeup);
 	if (err)
 		goto undo_outbox;
-	atomic_init(&w->any_thread.started, 1);
-	atomic_init(&w->any_thread.go, false);
+	(void)sem_init(&w->any_thread.prepared, 0, 0);
+	(void)sem_init(&w->any_thread.go, 0, 0);
 	atomic_init(&w->any_thread.stop, false);
 	err = sys_thread(&w->thread, run, w);
 	if (err)
@@ -505,21 +512,19 @@ undo_inbox:
 
 int worker_await(struct worker *w)
 {
-	int err;
-
-	while ((err = atomic_load(&w->any_thread.started)) == 1)
-		(void)sched_yield();
-	return err;
+	wait_for(&w->any_thread.prepared);
+	return w->any_thread.error;
 }
 
 void worker_go(struct worker *w)
 {
-	atomic_store(&w->any_thread.go, true);
+	(void)sem_post(&w->any_thread.go);
 }
 
 void worker_stop(struct worker *w)
 {
 	atomic_store(&w->any_thread.stop, true);
+	(void)sem_post(&w->any_thread.go);
 	wakeup_force(&w->wakeup);
 	(void)pthread_join(w->thread, NULL);
 }
@@ -528,6 +533,8 @@ void worker_finish(struct worker *w)
 {
 	close_on_their_way(&w->inbox);
 	close_on_their_way(&w->outbox);
+	(void)sem_destroy(&w->any_thread.go);
+	(void)sem_destroy(&w->any_thread.prepared);
 	wakeup_destroy(&w->wakeup);
 	message_queue_destroy(&w->outbox);
 	message_queue_destroy(&w->inbox);

@@ -21,6 +21,7 @@
 
 #include <liburing.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -158,9 +159,10 @@ struct worker {
 	struct message_queue outbox; /* to the registrar */
 	struct wakeup wakeup;
 	struct {
-		_Atomic int started; /* worker_await() waits: 1 not yet, else 0 or -errno */
-		_Atomic bool go;     /* all are there */
-		_Atomic bool stop;   /* worker_stop() wants its end */
+		sem_t prepared;    /* `error` is there: worker_await() goes on */
+		int error;         /* 0 or -errno */
+		sem_t go;          /* all are there, or it is to stop */
+		_Atomic bool stop; /* worker_stop() wants its end */
 	} any_thread;
 };
 

@@ -37,8 +37,9 @@ fabric.TEST_HANG_SECONDS = 6 * HANG_SECONDS + 4 * KILLS
 def kill(broker):
     """Kill it, come as a newcomer, and be answered: the seconds that it took."""
     mark = broker.mark()
+    child = broker.child  # finding it takes this test 2 ms
     begun = time.monotonic()
-    os.kill(broker.child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
     with_nothing = RawPeer(broker.path, broker.vectors)
     with_nothing.preamble()
     took = time.monotonic() - begun

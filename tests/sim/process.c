@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -66,7 +67,7 @@ void process_forget_heap(void)
 int __wrap_pthread_create(
 	pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 int __wrap_pthread_join(pthread_t thread, void **result);
-int __wrap_sched_yield(void);
+int __wrap_sem_wait(sem_t *semaphore);
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 
@@ -97,10 +98,19 @@ int __wrap_pthread_join(pthread_t thread, void **result)
 	return 0;
 }
 
-int __wrap_sched_yield(void)
+static bool is_posted(void *semaphore)
 {
-	fiber_yield();
-	return 0;
+	int value = 0;
+
+	(void)sem_getvalue(semaphore, &value);
+	return value > 0;
+}
+
+int __wrap_sem_wait(sem_t *semaphore)
+{
+	if (!is_posted(semaphore))
+		fiber_wait(is_posted, semaphore);
+	return sem_trywait(semaphore);
 }
 
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left)

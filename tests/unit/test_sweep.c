@@ -110,6 +110,25 @@ static void what_nobody_names_is_closed(void **unused)
 		assert_false(is_open(stray[i]));
 }
 
+/* Where none is open beyond the end, the number of all of them tells that one is missing. */
+static void a_doorbell_that_is_no_more_is_forgotten(void **unused)
+{
+	struct sweep_found found[MAX];
+	int stray;
+
+	(void)unused;
+	set_up();
+	for (int round = 0; round < 3; round++) {
+		state.bells[1] = eventfd(0, 0);
+		state.bells[2] = round == 1 ? 200 : eventfd(0, 0);
+		stray = round == 2 ? eventfd(0, 0) : -1;
+		assert_int_equal(sweep(&state, END, found, MAX), 0);
+		assert_true(is_open(state.bells[1]));
+		assert_int_equal(state.bells[2] < 0, round == 1);
+		assert_false(stray >= 0 && is_open(stray));
+	}
+}
+
 static void a_client_that_was_just_accepted_is_found(void **unused)
 {
 	struct sweep_found found[MAX];
@@ -196,12 +215,14 @@ static void a_number_that_is_another_socket_now_is_nobodys(void **unused)
 	sock = connect_one(&client);
 	take(2, sock, sweep_socket_cookie(sock) + 1000);
 	take(4, 200, 17); /* not even open */
-	state.bells[4] = 201;
+	state.bells[4] = 201; /* two, since the client's end makes up for one */
+	state.bells[5] = 202;
 	assert_int_equal(sweep(&state, END, found, MAX), 1);
 	assert_int_equal(found[0].sock, sock);
 	assert_int_equal(ledger_sock(&state, 2), -1);
 	assert_int_equal(ledger_sock(&state, 4), -1);
 	assert_int_equal(state.bells[4], -1);
+	assert_int_equal(state.bells[5], -1);
 }
 
 int main(int argc, char **argv)
@@ -209,6 +230,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_state_names_stays_open),
 		cmocka_unit_test(what_nobody_names_is_closed),
+		cmocka_unit_test(a_doorbell_that_is_no_more_is_forgotten),
 		cmocka_unit_test(a_client_that_was_just_accepted_is_found),
 		cmocka_unit_test(who_came_by_an_ids_own_socket_is_known_as_such),
 		cmocka_unit_test(a_client_that_has_left_is_closed),
