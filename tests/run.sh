@@ -216,6 +216,8 @@ step_release() {
 		python3 tests/clients/run_all.py --build build/release --large
 	task 'release vm' 'build release' many_tests 'release vm' \
 		python3 tests/vm/run_all.py --server build/release/broker/famez-server --kit build/kit
+	task 'release driver' 'build release' many_tests 'release driver' \
+		python3 tests/vm/test_driver.py --server build/release/broker/famez-server --kit build/kit
 	blackbox release 1
 	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
 	task 'release keeper' 'build release' keeper release

@@ -9,7 +9,7 @@
 # kasan: memory errors, undefined behaviour, locks, sleeps where none may be, leaks. kcsan: data
 # races. Then, and not by itself in any test run:
 #
-#     FAMEZ_VM_KERNEL=FOLDER tests/vm/test_driver.py --server build/release/broker/famez-server
+#     FAMEZ_VM_KERNEL=FOLDER/kasan tests/vm/test_driver.py --server build/release/broker/famez-server
 #
 # Needs flex, bison, bc, libelf-dev, libssl-dev, xz-utils. Touches nothing but FOLDER.
 
@@ -33,8 +33,8 @@ done
 common=(
 	64BIT SMP MODULES MODULE_UNLOAD PRINTK BUG MULTIUSER FUTEX EPOLL EVENTFD SIGNALFD TIMERFD
 	POSIX_TIMERS SHMEM PROC_FS PROC_SYSCTL PROC_PAGE_MONITOR SYSFS TMPFS DEVTMPFS TTY VT INPUT UNIX98_PTYS
-	SERIAL_8250 SERIAL_8250_CONSOLE BINFMT_ELF BINFMT_SCRIPT BLK_DEV_INITRD RD_GZIP
-	HIGH_RES_TIMERS NO_HZ_IDLE HYPERVISOR_GUEST PARAVIRT PVH ACPI PCI PCI_MSI HOTPLUG_PCI
+	SERIAL_8250 SERIAL_8250_CONSOLE BINFMT_ELF BINFMT_SCRIPT BLK_DEV_INITRD KERNEL_GZIP
+	HIGH_RES_TIMERS NO_HZ_IDLE HYPERVISOR_GUEST PARAVIRT ACPI PCI PCI_MSI HOTPLUG_PCI
 	HOTPLUG_PCI_ACPI MTRR X86_PAT KALLSYMS KALLSYMS_ALL UNWINDER_FRAME_POINTER
 	DEBUG_KERNEL DEBUG_FS DEBUG_LIST DEBUG_OBJECTS DEBUG_OBJECTS_FREE DEBUG_OBJECTS_TIMERS
 	DEBUG_OBJECTS_WORK DEBUG_ATOMIC_SLEEP DEBUG_SHIRQ DEBUG_VM DEBUG_SG DETECT_HUNG_TASK
@@ -58,15 +58,15 @@ fi
 make=(make -C linux-source-6.1 "O=$PWD/$kind" KBUILD_BUILD_USER=famez KBUILD_BUILD_HOST=famez)
 "${make[@]}" allnoconfig >/dev/null
 printf 'CONFIG_%s=y\n' "${common[@]}" >>"$kind/.config"
-"${make[@]}" olddefconfig >/dev/null
+"${make[@]}" olddefconfig >/dev/null 2>&1
 for option in "${common[@]}"; do
 	grep -q "^CONFIG_$option=y" "$kind/.config" || echo "debug_kernel.sh: this kernel has no $option"
 done
 echo "debug_kernel.sh: building, on $(nproc) processors"
-"${make[@]}" -j"$(nproc)" vmlinux modules_prepare >"$kind/build.log" 2>&1 || {
+"${make[@]}" -j"$(nproc)" bzImage modules_prepare >"$kind/build.log" 2>&1 || {
 	tail -n 20 "$kind/build.log" >&2
 	exit 1
 }
 # Modules that are built without modpost's list of symbols have no versions of them, and need none.
 [[ -f $kind/Module.symvers ]] || cp "$kind/vmlinux.symvers" "$kind/Module.symvers"
-echo "debug_kernel.sh: $PWD/$kind/vmlinux"
+echo "debug_kernel.sh: FAMEZ_VM_KERNEL=$PWD/$kind"

@@ -13,7 +13,7 @@ from qtest import Process, until
 
 ACCEL = os.environ.get("FAMEZ_ACCEL", "tcg")
 CONSOLE = ("console=ttyS0 quiet nokaslr mitigations=off cryptomgr.notests nowatchdog "
-           "random.trust_cpu=on panic=-1")
+           "random.trust_cpu=on panic=-1 no_timer_check")
 
 
 class Guest(Process):
