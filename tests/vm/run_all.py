@@ -43,7 +43,8 @@ def main():
         os.environ["TMPDIR"] = private  # what is left behind in there is ours
         kit = ["--kit", ours.kit] if ours.kit else []
         results = [run("test_device.py", theirs), run("test_guests.py", theirs + kit),
-                   run("test_kernel.py", theirs + kit)]
+                   run("test_kernel.py", theirs + kit),
+                   run("test_famez_vm.py", theirs + kit)]
         left = sorted(os.listdir(private))
     if left:
         print(f"FAIL nothing_is_left_behind: {left}")

@@ -75,11 +75,12 @@ static int listen_for_word(const char *path)
 }
 
 static int start(struct broker *b, const char *program, const char *folder, unsigned peers,
-	unsigned vectors, int told)
+	unsigned vectors, const char *binds, int told)
 {
 	char log[PATH_MAX], notify[sizeof(b->socket)], n[16], p[16];
 	char *argv[] = {(char *)(size_t)program, (char *)"--foreground", (char *)"-S", b->socket,
-		(char *)"-n", n, (char *)"--peers", p, NULL};
+		(char *)"-n", n, (char *)"--peers", p, (char *)"--bind", (char *)(size_t)binds,
+		NULL};
 	struct process how = {.argv = argv, .notify = notify, .apart = true};
 
 	(void)snprintf(log, sizeof(log), "%s/broker.log", folder);
@@ -100,7 +101,8 @@ static int start(struct broker *b, const char *program, const char *folder, unsi
 	return wait_ready(b, told, log);
 }
 
-int broker_start(struct broker *b, const char *folder, unsigned peers, unsigned vectors)
+int broker_start(
+	struct broker *b, const char *folder, unsigned peers, unsigned vectors, const char *binds)
 {
 	char program[PATH_MAX], notify[sizeof(b->socket)];
 	int told, err;
@@ -115,7 +117,7 @@ int broker_start(struct broker *b, const char *folder, unsigned peers, unsigned 
 	told = listen_for_word(notify);
 	if (told < 0)
 		return -1;
-	err = start(b, program, folder, peers, vectors, told);
+	err = start(b, program, folder, peers, vectors, binds, told);
 	(void)close(told); /* heard enough */
 	(void)unlink(notify);
 	if (err)

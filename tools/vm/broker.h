@@ -17,9 +17,10 @@ struct broker {
 	char socket[108]; /* sun_path's size */
 };
 
-/** broker_start() - in @folder, for @peers with @vectors each; it is ready. Says why it fails.
- * Returns 0 or -1. */
-int broker_start(struct broker *b, const char *folder, unsigned peers, unsigned vectors);
+/** broker_start() - in @folder, for @peers with @vectors each; it is ready. @binds: a file that
+ * says which VM has which ID. Says why it fails. Returns 0 or -1. */
+int broker_start(
+	struct broker *b, const char *folder, unsigned peers, unsigned vectors, const char *binds);
 
 /** broker_ask() - of a broker that is there: the vectors that it gives, and its memory's size; by
  * joining for a moment. Says why it fails. Returns 0 or -1. */

@@ -40,7 +40,7 @@ if [ -e /exec ]; then
 	echo "ready $ID" >/dev/ttyS1
 	sh /exec </dev/null
 	echo "exit $?" >/dev/ttyS1
-	sync
+	dmesg -n 1 # that the machine powers off is no news
 	poweroff -f
 fi
 stty -F /dev/ttyS0 sane

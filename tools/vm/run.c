@@ -47,6 +47,9 @@
 #define PEERS_BESIDES 8u
 #define PEERS_MIN     14u
 
+/* Of a console's last words, when we come back to it. */
+#define SHOWN_BYTES 2000u
+
 #define POLLS_MAX (2 + 2 * RUN_NODES_MAX + DOORS_MAX + 1)
 
 /* One guest's console line by line, for --exec. */
@@ -156,7 +159,9 @@ static int make_kit(struct run *r)
 		(void)snprintf(r->module, sizeof(r->module), "%s", how->module);
 	else if (!how->no_driver && module_get(r->module, r->kernel.release, full))
 		return -1;
-	if (!process_path("famez-client", "../client", r->client, sizeof(r->client)))
+	/* From here on `full` is free for other paths. */
+	if (!process_path("famez-client", "../client", full, sizeof(full)) ||
+		!realpath(full, r->client))
 		*r->client = 0;
 	for (size_t i = 0; i < how->programs_count; i++)
 		programs[kit.programs_count++] = how->programs[i];
@@ -169,25 +174,52 @@ static int make_kit(struct run *r)
 
 /* ---- the broker -------------------------------------------------------------------------- */
 
-static int get_broker(struct run *r)
+/* So that node I has ID I, whoever boots first. */
+static int write_binds(const struct run *r, char path[PATH_MAX + 16])
+{
+	char name[64];
+	FILE *to;
+
+	(void)snprintf(path, PATH_MAX + 16, "%s/binds", r->folder);
+	to = fopen(path, "we");
+	if (!to)
+		return say("%s: %s", path, strerror(errno));
+	for (unsigned node = 1; node <= r->how->plan.nodes; node++)
+		(void)fprintf(to, "id=%u name=%s\n", node,
+			plan_name(&r->how->plan, node, name, sizeof(name)));
+	return fclose(to) == 0 ? 0 : say("%s: %s", path, strerror(errno));
+}
+
+static int start_broker(struct run *r)
 {
 	struct plan *p = &r->how->plan;
 	unsigned peers = p->nodes + PEERS_BESIDES;
-	char why[PLAN_WHY_BYTES];
-	size_t bytes = 0;
+	char binds[PATH_MAX + 16];
 
 	if (peers < PEERS_MIN)
 		peers = PEERS_MIN;
-	if (!p->socket) {
-		p->vectors = peers + 2;
-		if (broker_start(&r->broker, r->folder, peers, p->vectors))
-			return -1;
-		p->socket = r->broker.socket;
-		say_step("broker", "%s, %u peers, %u vectors", p->socket, peers, p->vectors);
-	}
-	if (broker_ask(p->socket, &p->vectors, &bytes))
+	p->vectors = peers + 2;
+	if (write_binds(r, binds) || broker_start(&r->broker, r->folder, peers, p->vectors, binds))
 		return -1;
-	p->mailbox = bytes;
+	p->socket = r->broker.socket;
+	say_step("broker", "%s, %u peers, %u vectors", p->socket, peers, p->vectors);
+	return 0;
+}
+
+static int get_broker(struct run *r)
+{
+	struct plan *p = &r->how->plan;
+	char why[PLAN_WHY_BYTES];
+	size_t bytes = 0;
+
+	if (!p->socket) {
+		if (start_broker(r))
+			return -1;
+	} else {
+		if (broker_ask(p->socket, &p->vectors, &bytes))
+			return -1;
+		p->mailbox = bytes;
+	}
 	return plan_check(p, why) ? say("%s", why) : 0;
 }
 
@@ -281,17 +313,31 @@ static void reap(struct run *r)
 
 /* ---- our terminal ------------------------------------------------------------------------ */
 
+/* What it said last, but for its questions where the cursor is: they had their answer. */
+static void show_again(const char *said, size_t bytes)
+{
+	static const char question[] = "\033[6n";
+	const char *end = said + bytes;
+
+	while (said < end) {
+		const char *asks = memmem(said, (size_t)(end - said), question, strlen(question));
+
+		terminal_put(said, (size_t)((asks ? asks : end) - said));
+		said = asks ? asks + strlen(question) : end;
+	}
+}
+
 static void show(struct run *r, unsigned at)
 {
 	const struct guest *g = &r->guests[at];
-	size_t from = g->said_bytes > 2000 ? g->said_bytes - 2000 : 0;
+	size_t from = g->said_bytes > SHOWN_BYTES ? g->said_bytes - SHOWN_BYTES : 0;
 	char banner[80];
 
 	r->current = at;
 	(void)snprintf(banner, sizeof(banner), "\r\n-- node %u%s --\r\n", g->node,
 		g->pid ? "" : ", which has ended");
 	terminal_put(banner, strlen(banner));
-	terminal_put(g->said + from, g->said_bytes - from);
+	show_again(g->said + from, g->said_bytes - from);
 }
 
 static void to_current(void *owner, const char *bytes, size_t count)
