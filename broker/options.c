@@ -391,13 +391,6 @@ static int take_layout(struct options *o, const char *text, struct why *why)
 	return 0;
 }
 
-/* The thread sanitizer has a thread of its own, which a fork leaves behind. */
-#ifdef __SANITIZE_THREAD__
-#define KEEPER_DEFAULT false
-#else
-#define KEEPER_DEFAULT true
-#endif
-
 /* Peers that there is room for where nobody says how many. Between more of them lanes take a
  * memory that not every guest has address space for: it grows with their square, and with 64
  * of 64 KiB it is 512M. */
@@ -413,7 +406,7 @@ static void set_defaults(struct options *o, const char *name)
 		.vectors = 4,
 		.device_names = "*qemu*,kvm",
 		.socket_mode = -1,
-		.keeper = KEEPER_DEFAULT,
+		.keeper = true,
 		.check_state = -1,
 	};
 	base = base ? base + 1 : name;

@@ -5,12 +5,13 @@
     tests/keeper/upgrade.py --server PATH [FILTER ...]
 
 The server runs from a folder of the test's, where its program is replaced as a package manager
-does it, and SIGUSR2 sent. The other build is famez-server-faults, which lies beside the server,
-under another version: other code at other addresses. What can't take over must be refused before
-the old one lets go, or rolled back, and neither is noticed.
+does it, and SIGUSR2 sent. The next one is famez-server-next, built from other sources: all that is
+not in the state lies elsewhere (successor.py); or FAMEZ_UPGRADE_OLD, a build of an earlier commit,
+is what is begun with. What can't take over, as famez-server-later, whose state is another, must be
+refused before the old one lets go, or rolled back, and neither is noticed.
 
 Environment, for the long run: FAMEZ_UPGRADES (6; the issue's number is 50), FAMEZ_TORTURE_PEERS
-(90; 200), FAMEZ_TORTURE_SEED.
+(90; 200), FAMEZ_TORTURE_SEED, FAMEZ_UPGRADE_OLD (the path of that program).
 """
 
 import contextlib
@@ -43,21 +44,32 @@ def version_of(program):
     return re.search(r"\d+\.\d+\.\d+\S*", done.stdout)[0]
 
 
+def beside(name):
+    """A program that is built for tests: beside the server, or in its own folder."""
+    broker = os.path.dirname(settings.server)
+    for folder in (broker, os.path.join(os.path.dirname(broker), "tests", "keeper")):
+        if os.path.exists(os.path.join(folder, name)):
+            return os.path.join(folder, name)
+    raise AssertionError(f"{name} is not built")
+
+
+def contents(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
 class Programs:
     """A folder with one program in it, which can be exchanged."""
 
-    def __init__(self):
+    def __init__(self, old=None, following=None):
         self.dir = tempfile.mkdtemp(prefix="famez-programs-")
         self.path = os.path.join(self.dir, "famez-server")
-        self.version = version_of(settings.server)
-        # Another one as long: it stands in the file as it is.
-        self.next_version = re.sub(r"\d(?=\D*$)", lambda m: str((int(m[0]) + 5) % 10), self.version)
-        with open(os.path.join(os.path.dirname(settings.server), "famez-server-faults"), "rb") as f:
-            self.next = f.read().replace(self.version.encode(), self.next_version.encode())
-        with open(settings.server, "rb") as f:
-            self.old = f.read()
+        self.old = contents(old or settings.server)
+        self.next = contents(following or beside("famez-server-next"))
+        self.put(self.next)
+        self.next_version = version_of(self.path)
         self.put(self.old)
-        assert version_of(self.path) == self.version
+        self.version = version_of(self.path)
 
     def put(self, data, mode=0o755):
         """Replace it at once, as packages do; None: remove it."""
@@ -98,7 +110,7 @@ def test_upgrades_under_full_use_are_not_noticed():
     clock = Clock()
     seats = min(128, PEERS // 2)
     rest = PEERS - seats - 6
-    with Programs() as programs, \
+    with Programs(old=os.environ.get("FAMEZ_UPGRADE_OLD")) as programs, \
             Load(seats, rest // 2, rest // 4, rest // 8, UPGRADES + 2, SEED,
                  binary=programs.path) as load:
         broker = load.broker
@@ -151,8 +163,9 @@ def other_version(state):
 
 
 def test_what_cannot_take_over_is_refused_before_the_old_one_lets_go():
-    with Programs() as programs, open("/bin/false", "rb") as false, open("/bin/true", "rb") as true:
-        bad = [(false.read(), 0o755), (true.read(), 0o755), (b"no program\n", 0o755), (b"", 0o755),
+    with Programs() as programs:
+        bad = [(contents(beside("famez-server-later")), 0o755), (contents("/bin/false"), 0o755),
+               (contents("/bin/true"), 0o755), (b"no program\n", 0o755), (b"", 0o755),
                (programs.next, 0o644), (programs.next[:5000], 0o755),
                (b"#!/bin/sh\nkill -9 $$\n", 0o755), (b"#!/bin/sh\nsleep 60\n", 0o755), (None, 0)]
         with small_fabric(programs) as (broker, and_more):
@@ -195,7 +208,8 @@ def test_one_that_does_not_come_to_serve_is_rolled_back():
     # keeper can't take over.
     for plan in ({"FAMEZ_CRASH": ",".join(["1"] * 20)}, {"FAMEZ_CRASH": ",".join(["4"] * 20)},
                  {"FAMEZ_FAULT": "uring:1:ENOMEM:1000"}):
-        with Programs() as programs, small_fabric(programs, plan) as (broker, and_more):
+        with Programs(following=beside("famez-server-faults")) as programs, \
+                small_fabric(programs, plan) as (broker, and_more):
             programs.put(programs.next)
             line = upgrade(broker, "rolled-back")
             assert line["reason"], line
@@ -229,8 +243,7 @@ def test_the_command_tells_how_it_came_out():
         assert status == 0, f"exit {status}: {out}{err}"
         assert broker.wait_event("upgrade", mark, result="done")["version"] == \
             programs.next_version
-        with open("/bin/false", "rb") as false:
-            programs.put(false.read())
+        programs.put(contents("/bin/false"))
         child = broker.child
         status, out, err = run_once("--upgrade", "-S", broker.path)
         assert status == 1 and err.count("\n") == 1, f"exit {status}: {out}{err}"

@@ -67,5 +67,16 @@ for step in V1 V3 W1; do
 	expect fails "with $step weakened, the sender of one who polls waits for ever" lane POLLING "WEAK_$step"
 done
 
+for room in '' ROOM; do
+	expect holds "a server that dies twice at any step loses and doubles nothing${room:+, whose lanes are full}" \
+		death DEATHS=2 ${room:+"$room"}
+done
+for step in FILL EARLY EMPTY SLEEP REDO APPLY HAND WAKE; do
+	expect fails "with $step weakened, a death loses or doubles something" death "WEAK_$step"
+done
+for step in OWED GIVE; do
+	expect fails "with $step weakened, a death loses or doubles something where lanes are full" death ROOM "WEAK_$step"
+done
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

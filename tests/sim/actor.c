@@ -36,7 +36,24 @@ struct actor *actor_by_pid(int pid)
 	return NULL;
 }
 
-struct actor *actor_come(bool device, uint32_t limit)
+unsigned actors_of(unsigned uid)
+{
+	unsigned count = 0;
+
+	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
+		count += actors[n].used && actors[n].uid == uid;
+	return count;
+}
+
+bool actor_has(uint32_t id)
+{
+	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
+		if (actors[n].used && id_sent[n] == id)
+			return true;
+	return false;
+}
+
+struct actor *actor_come(bool device, uint32_t limit, unsigned uid)
 {
 	unsigned n = 0;
 
@@ -49,7 +66,7 @@ struct actor *actor_come(bool device, uint32_t limit)
 		.used = true,
 		.serial = serials,
 		.pid = (int)(1000 + serials),
-		.uid = world.zoned ? 1000 + draw(3) : 1000,
+		.uid = uid,
 		.device = device,
 		.limit = limit,
 		.unfinished = SIM_IDS_MAX,
@@ -59,7 +76,8 @@ struct actor *actor_come(bool device, uint32_t limit)
 	vectors_sent[n] = 0;
 	id_sent[n] = SIM_IDS_MAX;
 	sums.clients++;
-	sim_trace("client %d: a %s connects", actors[n].pid, device ? "QEMU" : "plain client");
+	sim_trace("client %d: a %s of user %u connects", actors[n].pid,
+		device ? "QEMU" : "plain client", uid);
 	return &actors[n];
 }
 
@@ -122,6 +140,21 @@ void actor_hung_up(struct actor *c)
 
 /* ---- what the broker puts into its socket -------------------------------------------------- */
 
+/* It was given this ID: may it have it, and is it not one too many of its user? */
+static void check_seat(const struct actor *c, uint32_t id)
+{
+	unsigned same = 0;
+
+	if (world.bound && (c->uid == SIM_BOUND_UID) != (id == world.bound_id))
+		sim_wrong("client %d of user %u gets ID %u, and %u is kept for user %u", c->pid,
+			c->uid, id, world.bound_id, SIM_BOUND_UID);
+	for (unsigned o = 0; o < SIM_CLIENTS_MAX; o++)
+		same += actors[o].used && actors[o].uid == c->uid && id_sent[o] != SIM_IDS_MAX &&
+			!actors[o].hung_up;
+	if (world.quota && same > world.quota)
+		sim_wrong("user %u has %u peers, and may have %u", c->uid, same, world.quota);
+}
+
 void actor_sent(struct actor *c, int64_t value, struct file *file)
 {
 	unsigned n = number_of(c);
@@ -140,6 +173,7 @@ void actor_sent(struct actor *c, int64_t value, struct file *file)
 			if (o != n && actors[o].used && id_sent[o] == value && !actors[o].hung_up)
 				sim_wrong("clients %d and %d both get ID %u", actors[o].pid, c->pid,
 					id_sent[n]);
+		check_seat(c, id_sent[n]);
 	}
 	if (!opening && file && value == id_sent[n] && ++vectors_sent[n] == world.vectors &&
 		value < SIM_IDS_MAX)
@@ -318,7 +352,7 @@ static const struct actor *present(uint32_t id)
 /* May the one know of the other? */
 static bool neighbours(const struct actor *a, const struct actor *b)
 {
-	return a->uid == b->uid || a->uid == 1002 || b->uid == 1002;
+	return !world.zoned || a->uid == b->uid || a->uid == 1002 || b->uid == 1002;
 }
 
 static void judge_pair(const struct actor *c, uint32_t id)

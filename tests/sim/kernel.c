@@ -301,10 +301,15 @@ int __wrap_open(const char *path, int flags, ...)
 	if (!fiber_now())
 		return __real_open(path, flags, 0644);
 	kernel_enter();
-	if ((!c && strcmp(path, LIFE_ZONE_FILE) != 0) || world_fault())
+	if ((!c && strcmp(path, LIFE_ZONE_FILE) != 0 && strcmp(path, LIFE_BIND_FILE) != 0) ||
+		world_fault())
 		return kernel_fails(c ? EMFILE : ENOENT);
 	fd = kernel_open(FILE_TEXT);
 	assert(fd >= 0);
+	if (!c && strcmp(path, LIFE_BIND_FILE) == 0) {
+		life_binds(table[fd]->text, sizeof(table[fd]->text));
+		return fd;
+	}
 	if (!c) {
 		(void)snprintf(table[fd]->text, sizeof(table[fd]->text), "%s", life_zones);
 		return fd;

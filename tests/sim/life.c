@@ -22,6 +22,16 @@
 static struct server server;
 const char life_zones[] = "zone a uid=1000\nzone a uid=1002\nzone b uid=1001\nzone b uid=1002\n";
 
+void life_binds(char *text, size_t bytes)
+{
+	uint32_t other = world.first_id + (world.bound_id == world.first_id);
+	int n = snprintf(text, bytes, "id=%u uid=%u%s\n", world.bound_id, SIM_BOUND_UID,
+		world.bind_text == 2 ? " nonsense" : "");
+
+	if (world.bind_text == 1 && world.peers_max > 1)
+		(void)snprintf(text + n, bytes - (size_t)n, "id=%u uid=%u\n", other, SIM_UID + 1);
+}
+
 static void *memory; /* of the state: all that a broker leaves but descriptors */
 
 /* ---- what main.c has beside its main() ------------------------------------------------------ */
@@ -169,6 +179,7 @@ void life_open(void)
 		.socket_mode = -1,
 		.workers = world.workers,
 		.stall_timeout_s = world.drops_stalled,
+		.admit.peers_per_uid = world.quota,
 	};
 	*b = (struct budget){
 		.peers = world.peers_max,
@@ -196,6 +207,15 @@ void life_open(void)
 		server.rules.zone_file = LIFE_ZONE_FILE;
 		if (zones_parse(&server.state.rules->side[0].zones, NULL, 0, LIFE_ZONE_FILE,
 			    life_zones, strlen(life_zones), &server.why))
+			sim_wrong("%s", server.why.text);
+	}
+	if (world.bound) {
+		char text[160];
+
+		server.rules.bind_file = LIFE_BIND_FILE;
+		life_binds(text, sizeof(text));
+		if (binds_parse(&server.state.rules->side[0].binds, world.first_id, world.peers_max,
+			    LIFE_BIND_FILE, text, strlen(text), &server.why))
 			sim_wrong("%s", server.why.text);
 	}
 	server.state.live->listen_fd = server.listener.fd;

@@ -127,6 +127,29 @@ MUTATIONS = {
         "seating.c", "an ID is given to a peer whom strangers could ring",
         "	return !(search->s->barred[id / VIEW_WORD_BITS] >> (id % VIEW_WORD_BITS) & 1);",
         "	return true;"),
+    "kept_forgotten": (
+        "door.c", "an ID that is kept for somebody is given to anybody",
+        """	seating_keep(&d->seating, rules_binds(d->rules));
+	return 0;
+}
+
+void door_destroy""",
+        """	return 0;
+}
+
+void door_destroy"""),
+    "broken_rules_count": (
+        "door.c", "a file of rules counts that could not be read to its end",
+        "	if (err || *sockets)\n		return err;",
+        "	if (*sockets)\n		return err;"),
+    "present_not_counted": (
+        "door.c", "a successor does not count whom it found towards their users' quotas",
+        "			admit_known(&d->admit, state->members[id].uid);",
+        "			continue;"),
+    "quota_not_given_back": (
+        "registrar.c", "who has left counts towards its user's quota for ever",
+        "		door_left(&r->door, r->state->members[m->id].uid);\n",
+        ""),
     "finish_forgotten": (
         "recover.c", "a successor does not put into the log whose opening is over",
         """		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {

@@ -38,7 +38,10 @@ enum {
 	SIM_SOCKET_WORDS = 278, /* messages that fit an unread socket at most, as measured */
 	SIM_FIBERS_MAX = SIM_WORKERS_MAX + 1,
 	SIM_STACK_BYTES = 256 << 10,
-	SIM_WORD_BYTES = 512,   /* what a message takes of a socket's buffer */
+	SIM_WORD_BYTES = 512, /* what a message takes of a socket's buffer */
+	SIM_UID = 1000,       /* clients' users: this one and the next ones */
+	SIM_UIDS = 3,
+	SIM_BOUND_UID = SIM_UID,
 	SIM_AMPLE_LIMIT = 8192, /* descriptors: more than a world can fill */
 };
 
@@ -204,8 +207,12 @@ struct actor {
 
 extern struct actor actors[SIM_CLIENTS_MAX];
 
-/** actor_come() - somebody connects. NULL: there are enough. */
-struct actor *actor_come(bool device, uint32_t limit);
+/** actor_come() - somebody connects, a process of user @uid. NULL: there are enough. */
+struct actor *actor_come(bool device, uint32_t limit, unsigned uid);
+/** actors_of() - how many of this user are there, or are on their way in. */
+unsigned actors_of(unsigned uid);
+/** actor_has() - does anybody have this ID? */
+bool actor_has(uint32_t id);
 /** actor_next_waiting() - whom accept(2) yields now; NULL: nobody. */
 struct actor *actor_next_waiting(void);
 /** actor_accepted() - it gets this socket. False: it has hung up meanwhile. */
@@ -237,6 +244,10 @@ void life_end(void);
 /* The file of zones. */
 #define LIFE_ZONE_FILE "zones"
 extern const char life_zones[];
+/* The file of bound IDs. */
+#define LIFE_BIND_FILE "binds"
+/** life_binds() - what stands there now. */
+void life_binds(char *text, size_t bytes);
 /** life_names() - does the state name this descriptor as a client's socket? */
 bool life_names(int fd);
 /** life_sent() - a message goes out by sendmmsg(2): does the state know of it? */
@@ -258,6 +269,10 @@ struct world {
 	unsigned socket_words; /* messages that fit an unread socket */
 	unsigned deaths_every; /* steps, on average; 0: it never dies */
 	bool zoned;            /* users 1000 and 1001 have a zone each, 1002 is in both */
+	bool bound;            /* --bind: an ID is kept for user SIM_BOUND_UID */
+	uint32_t bound_id;     /* ... this one, whatever else the file says */
+	unsigned bind_text;    /* what it says now: 0 that; 1 more; 2 something that is wrong */
+	unsigned quota;        /* --max-per-uid; 0: none */
 	bool drops_stalled;    /* --stall-timeout 1: time leaps, so it may be anybody */
 	unsigned faults_every; /* system calls, on average; 0: none fails */
 	bool calm;             /* everybody reads, nobody dies, nothing fails */

@@ -89,6 +89,11 @@ static struct actor *some_client(void)
 	return NULL;
 }
 
+static unsigned some_uid(void)
+{
+	return world.zoned || world.bound || world.quota ? SIM_UID + draw(SIM_UIDS) : SIM_UID;
+}
+
 static void somebody_comes(void)
 {
 	bool device = draw(2);
@@ -100,7 +105,8 @@ static void somebody_comes(void)
 	if (here >= world.peers_max && draw(30))
 		return;
 	/* 64 are kept in reserve (client.h), and 20 its own. */
-	(void)actor_come(device, cramped ? 84 + draw(5 * SIM_PEERS_MAX) : SIM_AMPLE_LIMIT);
+	(void)actor_come(
+		device, cramped ? 84 + draw(5 * SIM_PEERS_MAX) : SIM_AMPLE_LIMIT, some_uid());
 }
 
 static void pass_time(void)
@@ -154,6 +160,7 @@ static void step(unsigned eagerness)
 		if (c)
 			actor_step(c);
 	} else if (what == 20) {
+		world.bind_text = draw(3);
 		kernel_signal(draw(2) ? SIGHUP : SIGUSR1);
 	} else if (what == 21) {
 		ring_reap();
@@ -178,6 +185,11 @@ static bool clients_go_on(void)
 	}
 	return any;
 }
+
+/* Who wants an ID that is kept for it and is taken waits for that, for a while: even one that has
+ * left meanwhile. */
+#define QUIET_TIMERS       20u
+#define QUIET_TIMERS_BOUND 1200u
 
 static void settle(void)
 {
@@ -212,10 +224,49 @@ static void settle(void)
 			continue;
 		}
 		/* Retries and the moment after a leave: a few of them, then nothing is due. */
-		if (!ring_next_timer() || ++timers > 20)
+		if (!ring_next_timer() ||
+			++timers > (world.bound ? QUIET_TIMERS_BOUND : QUIET_TIMERS))
 			return;
 		world.now_ns = ring_next_timer();
 	}
+}
+
+/* One more of this user comes. True: it was let in. */
+static bool comes(unsigned uid)
+{
+	uint64_t refused = sums.refused;
+
+	(void)actor_come(draw(2), SIM_AMPLE_LIMIT, uid);
+	settle();
+	return sums.refused == refused;
+}
+
+/* The ID that is kept is there for its user, a free one for who has peers left to have, and no
+ * more than that. */
+static void fill_up_by_rules(void)
+{
+	const unsigned uid = SIM_UID + 2; /* no ID is ever kept for it */
+	unsigned here = 0, kept = 0;
+
+	if (world.bound && !actor_has(world.bound_id) &&
+		(!world.quota || actors_of(SIM_BOUND_UID) < world.quota) && !comes(SIM_BOUND_UID))
+		sim_wrong("ID %u is free, and user %u is refused", world.bound_id, SIM_BOUND_UID);
+	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
+		here += actors[n].used;
+	if (world.bound)
+		kept = !actor_has(world.bound_id) + 1;
+	for (; !world.failed && here + kept < world.peers_max; here++) {
+		bool may = !world.quota || actors_of(uid) < world.quota;
+
+		if (comes(uid) == may)
+			continue;
+		sim_wrong(may ? "user %u has %u peers of %u, and is refused"
+			      : "user %u has %u peers of %u, and one more is let in",
+			uid, actors_of(uid), world.quota);
+		return;
+	}
+	if (!world.failed)
+		actors_judge();
 }
 
 /* Every ID must be there to be had, and one more must not. */
@@ -229,14 +280,14 @@ static void fill_up(void)
 	more = world.peers_max - here;
 	refused = sums.refused;
 	while (more--)
-		(void)actor_come(draw(2), SIM_AMPLE_LIMIT);
+		(void)actor_come(draw(2), SIM_AMPLE_LIMIT, SIM_UID);
 	settle();
 	/* An ID that strangers could ring stays free. */
 	if (!world.failed && sums.refused != refused && !world.zoned)
 		sim_wrong("there is room for %u, and one was refused", world.peers_max);
 	if (!world.failed)
 		actors_judge();
-	(void)actor_come(true, SIM_AMPLE_LIMIT);
+	(void)actor_come(true, SIM_AMPLE_LIMIT, SIM_UID);
 	settle();
 	if (!world.failed && sums.refused != refused + 1 && !world.zoned)
 		sim_wrong("one more than %u was not refused", world.peers_max);
@@ -248,8 +299,12 @@ static void come_to_rest(void)
 	settle();
 	if (!world.failed)
 		actors_judge();
-	if (!world.failed)
+	if (!world.failed && (world.bound || world.quota)) {
+		if (!world.zoned) /* an ID that strangers could ring stays free */
+			fill_up_by_rules();
+	} else if (!world.failed) {
 		fill_up();
+	}
 	if (!world.failed)
 		life_check();
 }
@@ -297,6 +352,9 @@ static void set_up(uint64_t seed)
 	world.server_id = draw(2) ? world.ids_max - 1 : UINT32_MAX;
 	world.deaths_every = deaths[draw(sizeof(deaths) / sizeof(*deaths))];
 	world.zoned = draw(3) == 0;
+	world.bound = draw(4) == 0;
+	world.bound_id = world.first_id + draw(world.peers_max);
+	world.quota = draw(4) ? 0 : 1 + draw(4);
 	world.drops_stalled = draw(4) == 0;
 	world.faults_every = draw(3) ? 0 : 50 + draw(200);
 	world.socket_words = words[draw(sizeof(words) / sizeof(*words))];
