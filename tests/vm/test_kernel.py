@@ -6,8 +6,8 @@ test_kernel.py - the broker itself on Linux 6.1, whatever the host runs.
 The other way round than test_guests.py: here the guest has no ivshmem device, it
 is the host. Debian 12's kernel boots from an initramfs that holds busybox, this
 build's famez-server and famez-stress and the libraries they ask for; an init
-script runs them, with the kernel's trace of io_uring set-ups on, and says how
-they ended. A 6.1 from elsewhere: FAMEZ_KERNEL names its image.
+script runs them, with the kernel's trace of io_uring set-ups on, kills brokers,
+and says how they ended. A 6.1 from elsewhere: FAMEZ_KERNEL names its image.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from fabric import SANITIZER  # noqa: E402
 BOOT_HANG_S = 200  # a guard for the whole life of the guest; a busy host is slow under TCG
 PEERS = 40
 WORKERS = 2
+DEATHS = 3
 
 # What io_uring_setup(2) of 6.1 offers and the broker takes where it is offered.
 COOP_TASKRUN, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 8, 1 << 12, 1 << 13
@@ -36,9 +37,21 @@ COOP_TASKRUN, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 8, 1 << 12, 1 << 13
 # The server's log comes through a pipe: the line that it listens is what the script
 # waits for, and the end of the log is the end of the server. Lines that we judge begin
 # with an @, whatever the others have left on the console's line.
+# It is killed at rest, and twice while peers come and ring: nobody may notice. All of the sandbox
+# is there, or it does not start.
 INIT = """#!/bin/sh
 say() {{
 	printf '\\n@%s\\n' "$*"
+}}
+# The next line of the log that has the word; `broker` is who serves.
+await() {{
+	while read -r line <&3; do
+		echo "$line"
+		case $line in *event=start*|*event=resumed*)
+			broker=$(echo "$line" | sed 's/.* broker=\\([0-9]*\\).*/\\1/') ;;
+		esac
+		case $line in *event=$1*) return ;; esac
+	done
 }}
 export PATH=/bin LD_LIBRARY_PATH={libraries}
 mount -t devtmpfs dev /dev
@@ -52,16 +65,22 @@ ulimit -n 65536
 echo 1 >/sys/kernel/tracing/events/io_uring/io_uring_create/enable
 say "release $(uname -r)"
 mkfifo /run/log
-famez-server -S /run/f.sock --peers 60 -n 2 --workers {workers} -v 2>/run/log &
+famez-server -S /run/f.sock --peers 60 -n 2 --workers {workers} --sandbox required -v 2>/run/log &
 server=$!
 exec 3</run/log
-while read -r line <&3; do
-	echo "$line"
-	case $line in *event=listening*) break ;; esac
-done
+await listening
+kill -9 $broker
+await resumed
+famez-stress -S /run/f.sock --peers {peers} --rounds 8 --seconds 1 3<&- &
+stress=$!
+await join
+kill -9 $broker
+await resumed
+kill -9 $broker
+await resumed
 cat <&3 &
 log=$!
-famez-stress -S /run/f.sock --peers {peers} --rounds 8 --with bells --time 1 3<&-
+wait $stress
 say "stress $?"
 kill -TERM $server
 wait $server
@@ -81,11 +100,11 @@ APPLETS = ["cat", "grep", "mkdir", "mkfifo", "mount", "poweroff", "sed", "sh", "
 class Host(Process):
     """The guest: boots, does as its init says, powers off."""
 
-    def __init__(self, run, vmlinux, initrd):
+    def __init__(self, run, vmlinux, initrd, append=CONSOLE):
         self.console_path = f"{run}/host.console"
         super().__init__(run, "host", [
             "-M", "pc,hpet=off", "-accel", ACCEL, "-m", "512", "-smp", str(WORKERS),
-            "-no-reboot", "-kernel", vmlinux, "-initrd", initrd, "-append", CONSOLE,
+            "-no-reboot", "-kernel", vmlinux, "-initrd", initrd, "-append", append,
             "-serial", f"file:{self.console_path}"])
 
     def console(self):
@@ -125,7 +144,8 @@ def libraries(binaries):
     return sorted(found)
 
 
-def make_initramfs(to, binaries):
+def make_initramfs(to, binaries, init, also=()):
+    """`init` is a text with {libraries}; `also` are pairs: a file here, and its path there."""
     needed = libraries(binaries)
     with tempfile.TemporaryDirectory(prefix="famez-kernel-") as root:
         for folder in ("bin", "dev", "proc", "run", "sys"):
@@ -139,13 +159,17 @@ def make_initramfs(to, binaries):
             os.makedirs(root + os.path.dirname(library), exist_ok=True)
             shutil.copy(library, root + library)
         with open(os.path.join(root, "init"), "w", encoding="ascii") as f:
-            f.write(INIT.format(libraries=":".join(sorted({os.path.dirname(n) for n in needed})),
+            f.write(init.format(libraries=":".join(sorted({os.path.dirname(n) for n in needed})),
                                 workers=WORKERS, peers=PEERS))
+        for source, there in also:
+            os.makedirs(root + os.path.dirname(there), exist_ok=True)
+            shutil.copy(source, root + there)
         os.chmod(os.path.join(root, "init"), 0o755)
         pack(root, to)
 
 
-def test_the_broker_runs_on_linux_6_1():
+def boot(init, also=(), append=CONSOLE):
+    """What the guest said."""
     need(NEEDED)
     binaries = programs()
     if not os.path.basename(kernel_image()).startswith("vmlinuz-6.1."):
@@ -153,34 +177,47 @@ def test_the_broker_runs_on_linux_6_1():
     vmlinux = guests.the_kit().vmlinux
     with tempfile.TemporaryDirectory(prefix="famez-vm-") as run:
         initrd = os.path.join(run, "initrd.img")
-        make_initramfs(initrd, binaries)
-        host = Host(run, vmlinux, initrd)
+        make_initramfs(initrd, binaries, init, also)
+        host = Host(run, vmlinux, initrd, append)
         try:
             console = host.live()
             assert not host.stderr(), f"QEMU said: {host.stderr()}"
         finally:
             host.kill()
-    judge(console)
+    return console
+
+
+def all_said(console, what):
+    return re.findall(rf"^@{what} (.*)$", console, re.M)
+
+
+def test_the_broker_runs_and_dies_on_linux_6_1_in_its_sandbox():
+    judge(boot(INIT))
 
 
 def judge(console):
-    def said(what):
-        return re.findall(rf"^@{what} (.*)$", console, re.M)
-
     tail = f"\n{console[-4000:]}"
-    assert said("end") == ["of the test"], "the guest died" + tail
-    release, = said("release")
+    assert all_said(console, "end") == ["of the test"], "the guest died" + tail
+    release, = all_said(console, "release")
     assert release.startswith("6.1."), release
     assert not SANITIZER.search(console), "an assertion spoke" + tail
-    assert said("server") == ["0"], f"famez-server: exit {said('server')}" + tail
-    assert said("stress") == ["0"], f"famez-stress: exit {said('stress')}" + tail
-    assert not said("left"), f"left behind: {said('left')}"
-    rings = [int(flags, 16) for flags in said("ring")]
-    assert len(rings) == WORKERS + 1, f"the workers' rings and the registrar's: {rings}" + tail
+    server, stress = all_said(console, "server"), all_said(console, "stress")
+    assert server == ["0"], f"famez-server: exit {server}" + tail
+    assert stress == ["0"], f"famez-stress: exit {stress}" + tail
+    assert not all_said(console, "left"), f"left behind: {all_said(console, 'left')}"
+    sandbox = re.findall(r"event=sandbox seccomp=yes landlock=([1-9]\d*)", console)
+    assert len(sandbox) == 1, "it does not say that it has its sandbox" + tail
+    died = re.findall(r"event=died .*signal=(\w+) served=(\w+)", console)
+    assert died == [("KILL", "yes")] * DEATHS, f"deaths: {died}" + tail
+    assert len(re.findall("event=resumed", console)) == DEATHS, tail
+    rings = [int(flags, 16) for flags in all_said(console, "ring")]
+    assert len(rings) == (WORKERS + 1) * (DEATHS + 1), \
+        f"of each broker, the workers' rings and the registrar's: {rings}" + tail
     for flags in rings:
         want = COOP_TASKRUN | SINGLE_ISSUER | DEFER_TASKRUN
         assert flags & want == want, f"io_uring set up with {flags:#x} only"
-    print(f"  on Linux {release}: io_uring flags {', '.join(map(hex, rings))}")
+    print(f"  on Linux {release}: io_uring flags {', '.join(map(hex, set(rings)))}, "
+          f"Landlock {sandbox[0]}")
 
 
 if __name__ == "__main__":
