@@ -44,6 +44,7 @@ def main():
         kit = ["--kit", ours.kit] if ours.kit else []
         results = [run("test_device.py", theirs), run("test_guests.py", theirs + kit),
                    run("test_kernel.py", theirs + kit),
+                   run("test_apparmor.py", theirs + kit),
                    run("test_famez_vm.py", theirs + kit)]
         left = sorted(os.listdir(private))
     if left:

@@ -45,7 +45,7 @@ say() {{
 }}
 # The next line of the log that has the word; `broker` is who serves.
 await() {{
-	while read -r line <&3; do
+	while read -r -t 60 line <&3; do
 		echo "$line"
 		case $line in *event=start*|*event=resumed*)
 			broker=$(echo "$line" | sed 's/.* broker=\\([0-9]*\\).*/\\1/') ;;
@@ -71,7 +71,7 @@ exec 3</run/log
 await listening
 kill -9 $broker
 await resumed
-famez-stress -S /run/f.sock --peers {peers} --rounds 8 --seconds 1 3<&- &
+famez-stress mesh -S /run/f.sock --peers {peers} --rounds 4 --time 1 --warm-up 0 3<&- &
 stress=$!
 await join
 kill -9 $broker
@@ -94,7 +94,7 @@ say "end of the test"
 poweroff -f
 """
 
-APPLETS = ["cat", "grep", "mkdir", "mkfifo", "mount", "poweroff", "sed", "sh", "uname"]
+APPLETS = ["cat", "dd", "dmesg", "grep", "mkdir", "mkfifo", "mount", "poweroff", "sed", "sh", "uname"]
 
 
 class Host(Process):
