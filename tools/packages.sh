@@ -20,7 +20,7 @@ FAMEZ_TEST_PACKAGES=(
 	python3 qemu-system-x86 busybox-static cpio xz-utils linux-image-amd64 linux-headers-amd64
 	clang llvm clang-format clang-tidy libclang-rt-dev shellcheck mandoc spin
 	lintian mmdebstrap apparmor
-	libbenchmark-dev valgrind sparse
+	libbenchmark-dev valgrind sparse dkms
 )
 
 # famez_packages_missing PACKAGE... - prints those that aren't installed, a line each.

@@ -18,7 +18,7 @@ build=$(realpath "$1")
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 place=$(mktemp -d "${TMPDIR:-/tmp}/famez-test.XXXXXX")
 root=$place/root
-names=(famez-server famez-tools libfamez0 libfamez-dev)
+names=(famez-server famez-tools libfamez0 libfamez-dev famez-dkms)
 container='' init=''
 passed=0 failed=0 skipped=0
 
@@ -77,7 +77,7 @@ until_true() {
 
 packages_are_made() {
 	rm -f "$build"/*.deb
-	cmake --build "$build" --target package && (($(find "$build" -maxdepth 1 -name '*.deb' | wc -l) == 4))
+	cmake --build "$build" --target package && (($(find "$build" -maxdepth 1 -name '*.deb' | wc -l) == 5))
 }
 
 package() {
@@ -108,6 +108,19 @@ lintian_finds_nothing() {
 		"$build"/*.deb
 }
 
+# The driver's package, as apt would leave it, and DKMS with folders of its own instead of the
+# machine's.
+dkms_builds_the_driver() {
+	local version kernel dkms
+	dpkg-deb -x "$(package famez-dkms)" "$place/driver" || return 1
+	version=$(dpkg-deb -f "$(package famez-dkms)" Version)
+	kernel=$(find /usr/src -maxdepth 1 -name 'linux-headers-*-amd64' -printf '%f\n' | sort -V | tail -n 1)
+	dkms=(--dkmstree "$place/dkms" --sourcetree "$place/driver/usr/src" -m famez -v "${version%-*}")
+	mkdir "$place/dkms" && dkms add "${dkms[@]}" &&
+		dkms build "${dkms[@]}" -k "${kernel#linux-headers-}" --kernelsourcedir "/usr/src/$kernel" || return 1
+	find "$place/dkms" -name 'famez.ko*' | grep .
+}
+
 # ---------------------------------------------------------------- a fresh Debian
 
 # Why there can't be one here; nothing if there can.
@@ -127,9 +140,9 @@ debian_is_made() {
 		--skip=cleanup/apt bookworm "$root"
 }
 
-# apt finds what they depend on.
+# apt finds what they depend on. All but the driver's, which would bring a compiler.
 packages_install() {
-	mkdir "$root/packages" && cp "$build"/*.deb "$root/packages" &&
+	mkdir "$root/packages" && cp "$build"/*.deb "$root/packages" && rm "$root"/packages/famez-dkms_* &&
 		chroot "$root" sh -c 'DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
 			--no-install-recommends /packages/*.deb'
 }
@@ -313,7 +326,7 @@ removal_leaves_nothing() {
 		-not -path '/usr/local/*' -not -path '/var/log/*' -not -path '/var/cache/*' | grep .
 }
 
-check 'four packages are made' packages_are_made
+check 'five packages are made' packages_are_made
 if ((failed > 0)); then
 	sum
 	exit 1
@@ -323,6 +336,11 @@ if command -v lintian >/dev/null; then
 	check 'lintian finds nothing' lintian_finds_nothing
 else
 	skip 'lintian finds nothing' 'no lintian here'
+fi
+if command -v dkms >/dev/null; then
+	check 'DKMS builds the driver from its package' dkms_builds_the_driver
+else
+	skip 'DKMS builds the driver from its package' 'no dkms here'
 fi
 why=$(obstacle)
 if [[ -z $why ]] && ! debian_is_made >"$place/debian.log" 2>&1; then
