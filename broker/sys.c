@@ -50,6 +50,8 @@ static const struct {
 	{"EPERM", EPERM},
 	{"EPIPE", EPIPE},
 	{"ETOOMANYREFS", ETOOMANYREFS},
+	{"LOST", SYS_LOST},
+	{"TWICE", SYS_TWICE},
 };
 
 static void plan_one(char *text)

@@ -22,7 +22,7 @@
 
 #define BOARD_IDS           (FAMEZ_WIRE_ID_MAX + 1u)
 #define BOARD_PROCESSES_MAX 64u
-#define BOARD_SERIES_MAX    24u
+#define BOARD_SERIES_MAX    32u
 #define BOARD_NOBODY        (-1)
 
 /* Rounds of the comparison with bare eventfds that are kept one by one. */
@@ -101,6 +101,7 @@ struct board {
 	_Atomic int stage;           /* enum board_stage */
 	_Atomic(const char *) doing; /* a literal, for the progress line */
 	_Atomic uint64_t goal;       /* for the same: so many in this step; 0: not known */
+	_Atomic bool go_on;          /* whether there is another round: the first process says */
 	_Atomic bool holds;          /* --hold: all are in */
 	_Atomic int server_pid;      /* of a server that we did not start; 0: not known */
 	/* Written by the process of the first VM, before its first step ends. */

@@ -22,7 +22,8 @@
 /* Sends in a row at most, before somebody is heard. */
 #define SENDS_A_TURN 64u
 
-enum kind { ASK, ANSWER, PASS, ONE_WAY };
+/* What drive_say() lets wait for room. */
+#define SAY_MAX 256u
 
 struct intent {
 	unsigned from, to;
@@ -95,7 +96,7 @@ static int intend(struct drive *d, const struct intent *i)
 	return err == -EAGAIN ? enqueue(d, i) : err;
 }
 
-static int to_vm(struct drive *d, unsigned from, unsigned to, enum kind kind, uint64_t t_ns)
+static int to_vm(struct drive *d, unsigned from, unsigned to, enum drive_kind kind, uint64_t t_ns)
 {
 	struct intent i = {.from = from,
 		.to = to,
@@ -145,24 +146,26 @@ static int heard(struct drive *d, unsigned to, unsigned from, uint16_t id, unsig
 	d->now_ns = progress_now_ns();
 	w->series->heard++;
 	switch (kind) {
-	case ASK: {
-		struct intent i = {to, from, id, ANSWER, false, t_ns};
+	case DRIVE_ASK: {
+		struct intent i = {to, from, id, DRIVE_ANSWER, false, t_ns};
 
 		err = intend(d, &i);
 		break;
 	}
-	case ANSWER:
+	case DRIVE_ANSWER:
 		record(d, d->now_ns, t_ns, bytes);
 		if (!d->over)
-			err = to_vm(d, to, d->pattern->target(w, to), ASK, d->now_ns);
+			err = to_vm(d, to, d->pattern->target(w, to), DRIVE_ASK, d->now_ns);
 		break;
-	case PASS:
+	case DRIVE_PASS:
 		record(d, d->now_ns, t_ns, bytes);
 		if (!d->over)
-			err = to_vm(d, to, d->pattern->target(w, to), PASS, d->now_ns);
+			err = to_vm(d, to, d->pattern->target(w, to), DRIVE_PASS, d->now_ns);
+		break;
+	case DRIVE_ONE_WAY:
+		record(d, t_ns, t_ns, bytes);
 		break;
 	default:
-		record(d, t_ns, t_ns, bytes);
 		break;
 	}
 	worker_heard(w, 1); /* last: what follows from it is counted as sent by now */
@@ -191,7 +194,7 @@ static int first_questions(struct drive *d)
 
 		for (unsigned n = 0; d->pattern->speaks(w, vm) && n < window && !err; n++) {
 			err = to_vm(d, vm, d->pattern->target(w, vm),
-				d->pattern->passes_on ? PASS : ASK, progress_now_ns());
+				d->pattern->passes_on ? DRIVE_PASS : DRIVE_ASK, progress_now_ns());
 			/* A long volley must not keep us from hearing. */
 			if (!err && n % SENDS_A_TURN == SENDS_A_TURN - 1)
 				err = drive_turn(d, progress_now_ns(), 0);
@@ -223,8 +226,8 @@ static int send_what_is_due(struct drive *d)
 	for (unsigned n = 0; n < SENDS_A_TURN && pace_due_ns(&d->pace) <= d->now_ns; n++) {
 		struct pace_turn turn = pace_take(&d->pace);
 		unsigned to = d->pattern->target(d->w, turn.sender);
-		struct intent i = {turn.sender, to, (uint16_t)board_id(d->w->board, to), ONE_WAY,
-			true, turn.due_ns};
+		struct intent i = {turn.sender, to, (uint16_t)board_id(d->w->board, to),
+			DRIVE_ONE_WAY, true, turn.due_ns};
 		int err = intend(d, &i);
 
 		if (err)
@@ -254,6 +257,11 @@ int drive_turn(struct drive *d, uint64_t now_ns, int64_t timeout_ns)
 	if (due_ns < now_ns + (uint64_t)timeout_ns)
 		timeout_ns = due_ns > now_ns ? (int64_t)(due_ns - now_ns) : 0;
 	return worker_hear(w, timeout_ns);
+}
+
+int drive_say(struct drive *d, unsigned from, unsigned to)
+{
+	return d->count < SAY_MAX ? to_vm(d, from, to, DRIVE_UNTIMED, progress_now_ns()) : 0;
 }
 
 static int idle(void *context)

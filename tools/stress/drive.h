@@ -29,6 +29,9 @@ struct pattern {
 	unsigned window;
 };
 
+/* What a doorbell's post or a letter is. */
+enum drive_kind { DRIVE_ASK, DRIVE_ANSWER, DRIVE_PASS, DRIVE_ONE_WAY, DRIVE_UNTIMED };
+
 /* What carries it. */
 enum drive_what { DRIVE_BELLS, DRIVE_LETTERS };
 
@@ -40,13 +43,17 @@ int drive_run(
 	struct worker *w, const struct pattern *pattern, enum drive_what what, const char *name);
 
 /*
- * For scenarios that speak on their own: hears what comes, answers questions, and sends nothing
- * else, until drive_end(). drive_turn() waits at most so long, and returns 0 or -1.
+ * The same in pieces, for scenarios that do something else besides: drive_turn() does what is due,
+ * waits at most so long, and returns 0 or -1.
  */
 struct drive *drive_begin(struct worker *w, const struct pattern *pattern, enum drive_what what,
 	const char *name, uint64_t ns);
 int drive_turn(struct drive *d, uint64_t now_ns, int64_t timeout_ns);
 int drive_end(struct drive *d);
+
+/* One more, from our VM to any, that nobody answers, accounted for but not timed. Unless so
+ * much waits for room that it would only wait, too. Returns 0 or -1. */
+int drive_say(struct drive *d, unsigned from, unsigned to);
 
 /* Everybody to somebody else, as the dice have it; neighbours; to the next one; all to the first;
  * the first to all. */

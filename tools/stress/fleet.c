@@ -144,6 +144,11 @@ static int on_vector(struct fleet *fleet, unsigned vm, const struct famez_event 
 			"peer %d was told vector %u of peer %u after the mesh of %u x %u looked "
 			"complete",
 			v->id, event->vector, event->peer, fleet->board->peers, fleet->vectors);
+	if (fleet->board->vectors && event->vector >= fleet->board->vectors)
+		return verdict_give(fleet->verdict, VERDICT_LOST,
+			"peer %d was told vector %u of peer %u, where everybody has %u: told "
+			"twice?",
+			v->id, event->vector, event->peer, fleet->board->vectors);
 	/* A stranger who comes and goes for ever must not keep us waiting for ever. */
 	if (ours || (!fleet->complete && board_sum(fleet->board).joined < fleet->board->peers))
 		fleet->moved = true;
@@ -258,7 +263,7 @@ int fleet_turn(struct fleet *fleet, int64_t timeout_ns)
 	fleet->unfinished = 0;
 	/* Fills up again from the front, never beyond where we read. */
 	for (unsigned k = 0; k < again; k++)
-		if (fleet_pump(fleet, fleet->more[k]))
+		if (!fleet_vm(fleet, fleet->more[k])->deaf && fleet_pump(fleet, fleet->more[k]))
 			return -1;
 	if (fleet->unfinished)
 		timeout = (struct timespec){0};

@@ -87,7 +87,7 @@ static void go(
 		.program = o->server,
 		.peers = o->peers,
 		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
-		.mail = o->with != WITH_BELLS && o->scenario->letters && !o->join_only,
+		.mail = options_mail(o),
 	};
 	struct options told = *o;
 	struct server server = {.log = -1};

@@ -32,6 +32,10 @@ struct rule {
 	double least, most;
 };
 
+/* Seconds of a measured part; of a soak altogether. */
+#define TIME_S 5.0
+#define SOAK_S 3600.0
+
 #define AT(field) offsetof(struct options, field)
 
 static const struct rule RULES[] = {
@@ -83,6 +87,12 @@ void options_help(void)
 	      "Exit: 0 all accounted for, 1 lost, doubled or out of order, 2 usage, 3 could not\n"
 	      "join, 4 too few descriptors.   Example: famez-stress incast --peers 1000\n",
 		stdout);
+}
+
+bool options_mail(const struct options *o)
+{
+	return o->with != WITH_BELLS && (o->scenario->letters || o->scenario == &SCENARIO_SOAK) &&
+	       !o->hold && !o->join_only && o->time_s > 0;
 }
 
 static int parse_count(const struct rule *r, const char *arg, uint64_t *out, struct verdict *v)
@@ -202,9 +212,9 @@ static int check(const struct options *o, struct verdict *v)
 	if (o->hold && !o->socket[0])
 		return verdict_give(v, VERDICT_USAGE,
 			"--hold is for a server that runs: say where, --socketpath PATH");
-	if (o->with == WITH_MESSAGES && !o->scenario->letters)
+	if (o->with == WITH_MESSAGES && !o->scenario->letters && !options_mail(o))
 		return verdict_give(v, VERDICT_USAGE, "%s has no messages", o->scenario->name);
-	if (o->with == WITH_BELLS && !o->scenario->bells)
+	if (o->with == WITH_BELLS && !o->scenario->bells && !o->scenario->all)
 		return verdict_give(v, VERDICT_USAGE, "%s is of messages", o->scenario->name);
 	return 0;
 }
@@ -217,7 +227,7 @@ int options_parse(struct options *o, int argc, char **argv, struct verdict *verd
 
 	*o = (struct options){.scenario = &SCENARIO_MESH,
 		.peers = 64,
-		.time_s = 5,
+		.time_s = -1,
 		.warm_up_s = 0.2,
 		.patience_s = 30};
 	if (getrandom(&o->seed, sizeof(o->seed), 0) != sizeof(o->seed))
@@ -254,6 +264,8 @@ int options_parse(struct options *o, int argc, char **argv, struct verdict *verd
 	}
 	if (o->help || o->version)
 		return 0;
+	if (o->time_s < 0)
+		o->time_s = o->scenario == &SCENARIO_SOAK ? SOAK_S : TIME_S;
 	if (optind < argc)
 		return verdict_give(verdict, VERDICT_USAGE,
 			"'%s' is not an option (see famez-stress --help)", argv[optind]);

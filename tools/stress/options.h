@@ -36,6 +36,9 @@ struct options {
 /* Returns 0 or -1 with the verdict filled in. */
 int options_parse(struct options *o, int argc, char **argv, struct verdict *verdict);
 
+/* Do the VMs need mailboxes? */
+bool options_mail(const struct options *o);
+
 void options_help(void);
 
 #endif

@@ -93,7 +93,7 @@ unsigned report_method(const struct report *r, char lines[REPORT_METHOD_MAX][96]
 		(void)snprintf(lines[n++], sizeof(lines[0]),
 			"closed loop: the next one when the last was answered");
 	(void)snprintf(lines[n++], sizeof(lines[0]),
-		"%g s each after %g s of warm-up; 3 digits hold; each one checked",
-		o->time_s, o->warm_up_s);
+		"%g s each after %g s of warm-up; 3 digits hold; each one checked", o->time_s,
+		o->warm_up_s);
 	return n;
 }

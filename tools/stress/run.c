@@ -18,11 +18,6 @@
 #include "trips.h"
 #include "worker.h"
 
-static bool wants_messages(const struct options *o)
-{
-	return o->with != WITH_BELLS && o->scenario->letters && !o->hold && !o->join_only;
-}
-
 /* What kind of memory the server gives: the first VM's process looks. */
 static int look_at_memory(struct worker *w)
 {
@@ -46,7 +41,7 @@ int run_join(struct worker *w)
 		.socket = w->socket,
 		.process = w->process,
 		.vectors = o->vectors,
-		.mail = wants_messages(o),
+		.mail = options_mail(o),
 		.patience_ns = worker_patience_ns(w),
 	};
 
@@ -169,7 +164,9 @@ static int everything(struct worker *w)
 		return 0;
 	if (run_bells(w, bells_part))
 		return -1;
-	if (o->time_s > 0 && wants_messages(o) && w->board->has_mail &&
+	if (o->time_s > 0 && o->scenario->all && o->scenario->all(w))
+		return -1;
+	if (o->scenario->letters && options_mail(o) && w->board->has_mail &&
 		run_letters(w, o->scenario->letters))
 		return -1;
 	/* What the server still had to say, a peer lost for instance, and rings nobody awaited. */

@@ -8,7 +8,8 @@
 #include <string.h>
 
 const struct scenario *const SCENARIOS[] = {&SCENARIO_MESH, &SCENARIO_PAIRS, &SCENARIO_RING,
-	&SCENARIO_INCAST, &SCENARIO_FANOUT, &SCENARIO_BULK, NULL};
+	&SCENARIO_INCAST, &SCENARIO_FANOUT, &SCENARIO_STORM, &SCENARIO_CHURN, &SCENARIO_STALL,
+	&SCENARIO_BULK, &SCENARIO_SOAK, NULL};
 
 const struct scenario *scenario_named(const char *name)
 {

@@ -18,6 +18,9 @@ struct scenario {
 	int (*bells)(struct worker *w);
 	/* With a mailbox each. NULL: it has no such part. */
 	int (*letters)(struct worker *w);
+	/* Instead of these two, and of all that precedes them: with the VMs joined, and neither
+	 * bells nor mailboxes open, which is how it has to end. */
+	int (*all)(struct worker *w);
 	/* So many of the VMs stay outside, for the scenario to join and leave with; 0 or NULL:
 	 * none. */
 	unsigned (*aside)(unsigned peers);
