@@ -123,6 +123,18 @@ keeper() {
 	many_tests "$1 keeper mail" python3 tests/keeper/mail.py --server "$bin/famez-server"
 }
 
+# keeper_short PRESET - the same in a build with sanitizers, which sees what no client would: every
+# point once, some deaths and upgrades under load. Seconds.
+keeper_short() {
+	local bin=build/$1/broker small='FAMEZ_TORTURE_PEERS=40 FAMEZ_TORTURE_GUESTS=0'
+	many_tests "$1 keeper points" env FAMEZ_POINTS=1 python3 tests/keeper/points.py --server "$bin/famez-server-faults"
+	# shellcheck disable=SC2086 # words of it
+	many_tests "$1 keeper torture" env $small FAMEZ_TORTURE_KILLS=4 FAMEZ_TORTURE_CROWD=40 \
+		python3 tests/keeper/torture.py --server "$bin/famez-server"
+	# shellcheck disable=SC2086
+	many_tests "$1 keeper upgrade" env $small FAMEZ_UPGRADES=2 python3 tests/keeper/upgrade.py --server "$bin/famez-server"
+}
+
 formats() {
 	local files
 	mapfile -t files < <(git ls-files '*.c' '*.h' '*.cc')
@@ -197,6 +209,7 @@ step_asan() {
 	units asan
 	task 'asan faults' 'build asan' faults
 	task 'asan clients' 'build asan' many_tests 'asan clients' python3 tests/clients/run_all.py --build build/asan
+	task 'asan keeper' 'build asan' keeper_short asan
 	task 'asan sim' 'build asan' many_tests 'asan sim' build/asan/tests/sim/sim --steps 500000
 	task 'asan lanes' 'build asan' many_tests 'asan lanes' build/asan/tests/lanes/lane_stress
 	soak asan
@@ -206,6 +219,7 @@ step_tsan() {
 	later 'build tsan' '' build tsan
 	units tsan
 	blackbox tsan 4
+	task 'tsan keeper' 'build tsan' keeper_short tsan
 	task 'tsan lanes' 'build tsan' many_tests 'tsan lanes' build/tsan/tests/lanes/lane_stress --messages 50000
 	soak tsan
 }

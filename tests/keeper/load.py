@@ -22,12 +22,13 @@ from soak import lanes_for, shortened  # noqa: E402
 
 VECTORS = 3  # 0: mail, 1: the crews' (crew.BELL), 2: famez-soak's
 BELL = 1
+GUESTS = int(os.environ.get("FAMEZ_TORTURE_GUESTS", "2"))  # 0: builds with sanitizers
 
 
 class Load:
     """seats: of famez-soak; devices, plain: who stay in the crews; roam: of each kind."""
 
-    def __init__(self, seats, devices, plain, roam, seconds, seed, guests=2, binary=None, env=None,
+    def __init__(self, seats, devices, plain, roam, seconds, seed, guests=GUESTS, binary=None, env=None,
                  options=(), directory=None):
         self.count = seats + devices + plain + 2 * roam + 4 + guests
         most = self.count + 20  # those who try, and those whose death is not yet noticed

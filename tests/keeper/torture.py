@@ -10,7 +10,7 @@ of its stream, everybody's view must be exact, no doorbell and no message lost, 
 order (load.py). Printed is the time from the kill until a newcomer's opening was answered.
 
 Environment, for the long run: FAMEZ_TORTURE_KILLS (12; the issue's number is 200),
-FAMEZ_TORTURE_PEERS (90; 200), FAMEZ_TORTURE_CROWD (200; 1000), FAMEZ_TORTURE_SEED.
+FAMEZ_TORTURE_PEERS (90; 200), FAMEZ_TORTURE_CROWD (200; 1000), FAMEZ_TORTURE_GUESTS (2), FAMEZ_TORTURE_SEED.
 """
 
 import os

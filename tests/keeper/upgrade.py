@@ -11,7 +11,7 @@ is what is begun with. What can't take over, as famez-server-later, whose state 
 refused before the old one lets go, or rolled back, and neither is noticed.
 
 Environment, for the long run: FAMEZ_UPGRADES (6; the issue's number is 50), FAMEZ_TORTURE_PEERS
-(90; 200), FAMEZ_TORTURE_SEED, FAMEZ_UPGRADE_OLD (the path of that program).
+(90; 200), FAMEZ_TORTURE_GUESTS (2), FAMEZ_TORTURE_SEED, FAMEZ_UPGRADE_OLD (that program's path).
 """
 
 import contextlib
