@@ -8,6 +8,7 @@
 #include "broker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -410,19 +411,24 @@ static int shed(struct server *s)
 {
 	const struct options *o = &s->options;
 	struct look_file files[LOOK_FILES_MAX];
-	unsigned count = 0;
+	unsigned count = 0, spare = 0;
 	int err;
 
 	if (!sandbox_on(&s->sandbox))
 		return 0;
-	if (o->logfile)
+	if (o->logfile) {
 		files[count++] = log_file(o->logfile);
+		spare = 1;
+	}
 	if (o->zone_file)
 		files[count++] = rules_file(o->zone_file);
 	if (o->bind_file)
 		files[count++] = rules_file(o->bind_file);
 	sandbox_words(s->state.words, STATE_WORDS_BYTES);
-	err = look_start(&s->sandbox, files, count);
+	/* Who reads command lines is more often held up than who opens the log. */
+	if (o->zone_file || o->bind_file)
+		spare = LOOK_SPARE_MAX;
+	err = look_start(&s->sandbox, files, count, spare);
 	if (err)
 		return why_fail(
 			&s->why, err, "--sandbox: the looker does not start: %s", strerror(-err));
@@ -532,13 +538,22 @@ undo_signals:
 static int take_stock(struct broker *b)
 {
 	struct server *s = b->server;
+	int count;
 
 	if (s->state.live->births <= 1)
 		return 0;
 	b->found = sys_calloc(FOUND_MAX, sizeof(*b->found));
 	if (!b->found)
 		return no_memory(b);
-	b->found_count = sweep(&s->state, sweep_end(s->budget.descriptors), b->found, FOUND_MAX);
+	count = sweep(&s->state, sweep_end(s->budget.descriptors), b->found, FOUND_MAX);
+	if (count < 0) {
+		log_event(failed, LOG_TEXT("what", "look through what is open"),
+			LOG_TEXT("error", strerror(-count)));
+		return why_fail(&s->why, count,
+			"cannot look through what the broker before left open: %s",
+			strerror(-count));
+	}
+	b->found_count = (unsigned)count;
 	return 0;
 }
 
@@ -564,6 +579,24 @@ static void reread_rules(struct server *s)
 	state_point();
 }
 
+/* Where not so much may be locked the pages are there all the same, and hardly ever go. */
+static void pin(struct server *s)
+{
+	int err = state_pin(&s->state);
+	struct rlimit limit = {0};
+	char hint[96];
+
+	if (!err || s->state.live->ready)
+		return;
+	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
+	(void)snprintf(hint, sizeof(hint),
+		"allow %" PRIu64 " (ulimit -l %" PRIu64 ", or LimitMEMLOCK= in the systemd unit)",
+		state_pin_bytes(&s->state), (state_pin_bytes(&s->state) + 1023) / 1024);
+	log_event(unlocked, LOG_TEXT("error", strerror(-err)),
+		LOG_NUMBER("bytes", state_pin_bytes(&s->state)),
+		LOG_NUMBER("limit", limit.rlim_cur), LOG_TEXT("hint", hint));
+}
+
 int broker_main(void *server)
 {
 	static struct broker b;
@@ -571,8 +604,7 @@ int broker_main(void *server)
 
 	b = (struct broker){.server = server, .begun_ns = worker_now_ns()};
 	words_open(b.server->state.words, STATE_WORDS_BYTES);
-	/* Where not so much may be locked the pages are there all the same, and hardly ever go. */
-	(void)state_pin(&b.server->state);
+	pin(b.server);
 	err = take_stock(&b);
 	if (!err) {
 		reread_rules(b.server);

@@ -46,17 +46,19 @@ void door_destroy(struct door *d)
 	free(d->seating.barred);
 }
 
-static void read_args(const struct door *d, const struct client *c, struct qemu_args *args)
+/* False: it takes its time; ask again. */
+static bool read_args(const struct door *d, const struct client *c, struct qemu_args *args)
 {
 	static char line[LOOK_BYTES];
 	int bytes;
 
 	*args = (struct qemu_args){0};
 	if (!c->device || c->pid <= 0 || !rules_want_args(d->rules))
-		return;
+		return true;
 	bytes = look_at(LOOK_ARGUMENTS, c->pid, line, sizeof(line));
 	if (bytes > 0)
 		qemu_args_parse(args, line, (size_t)bytes);
+	return bytes != -ETIMEDOUT;
 }
 
 static enum admit_says admit(struct door *d, const struct door_guest *guest, uint64_t now_ns)
@@ -114,9 +116,9 @@ enum door_says door_knock(struct door *d, struct door_guest *guest, bool quiet, 
 		return turn_away(d, guest,
 			says == ADMIT_NOT_ALLOWED ? DOOR_NOT_ALLOWED : DOOR_QUOTA,
 			admit_reason(says));
-	read_args(d, &guest->client, &guest->args);
+	guest->args_due = !read_args(d, &guest->client, &guest->args);
 	guest->until_ns = now_ns + DOOR_PATIENCE_NS;
-	switch (seat(d, guest, quiet)) {
+	switch (guest->args_due ? SEATING_WAIT : seat(d, guest, quiet)) {
 	case SEATING_FOUND:
 		return DOOR_SEATED;
 	case SEATING_FULL:
@@ -144,9 +146,13 @@ static void take_out(struct door *d, unsigned nth)
 enum door_says door_look(struct door *d, struct door_guest *guest, bool quiet, uint64_t now_ns)
 {
 	for (unsigned n = 0; n < d->waiting_count; n++) {
-		enum seating_says says = seat(d, &d->waiting[n], quiet);
-		bool over = now_ns >= d->waiting[n].until_ns;
+		struct door_guest *w = &d->waiting[n];
+		bool over = now_ns >= w->until_ns;
+		enum seating_says says;
 
+		if (w->args_due)
+			w->args_due = !read_args(d, &w->client, &w->args) && !over;
+		says = w->args_due ? SEATING_WAIT : seat(d, w, quiet);
 		if (says == SEATING_WAIT && !over)
 			continue;
 		*guest = d->waiting[n];
@@ -191,7 +197,7 @@ static uint64_t zones_now(const struct door *d, uint32_t id)
 	struct client c;
 
 	ledger_client(d->seating.state, id, &c);
-	read_args(d, &c, &args);
+	(void)read_args(d, &c, &args);
 	zones_judge(&who, rules_zones(d->rules), c.uid, args.name);
 	return zones_of(&who, id);
 }

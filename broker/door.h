@@ -4,7 +4,8 @@
  * waits, or is refused.
  *
  * Those wait whose ID is not free yet, because the VM's last life still ends, or because not all
- * workers have heard yet that its last owner left. They are answered nothing meanwhile, which a
+ * workers have heard yet that its last owner left; and those whose command line takes its time to
+ * be read, which counts as empty in the end. They are answered nothing meanwhile, which a
  * QEMU bears as it bears any delay; so many at once, and for so long.
  *
  * Belongs to the registrar, which carries out what is decided here. What it knows of who is here
@@ -37,6 +38,7 @@ struct door_guest {
 	uint32_t own; /* the ID whose socket it came by, or GATES_NOBODY */
 	struct client client;
 	struct qemu_args args;
+	bool args_due;     /* are being looked at */
 	uint64_t until_ns; /* waits until then */
 	/* what it is given */
 	struct seating_found seat;

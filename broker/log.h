@@ -37,6 +37,7 @@ enum log_level {
 	X(start, "start", NOTICE, false)                                                           \
 	X(listening, "listening", NOTICE, false)                                                   \
 	X(sandbox, "sandbox", NOTICE, false)                                                       \
+	X(unlocked, "unlocked", WARNING, false)                                                    \
 	X(rounded, "rounded", NOTICE, false)                                                       \
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
 	X(default_peers, "default-peers", NOTICE, false)                                           \

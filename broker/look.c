@@ -38,6 +38,10 @@ SANDBOX_LOOKER(CALL(recvfrom), CALL(sendmsg), CALL(close), CALL(read), CALL(getd
  * machine may be busy. */
 #define PATIENCE_S 5
 
+/* Whoever asks one that may hang comes back later, but for a file. */
+#define MOMENT_MS   50u
+#define FILE_ROUNDS (1000 / MOMENT_MS * PATIENCE_S)
+
 /* What is asked for, beside enum look: the file of that number. */
 #define LOOK_FILE 100u
 
@@ -151,12 +155,16 @@ static int look_here(uint32_t what, pid_t pid, void *to, size_t bytes)
 
 /* ---- asking a looker -------------------------------------------------------------------- */
 
-static struct {
-	int sock;   /* -1: we look ourselves */
+/* To one looker each. What can hang, a command line (its memory may be somebody's who does not
+ * give it) or a file, is never asked of the first. */
+static struct line {
+	int sock;
 	int theirs; /* the other end, until the looker has it in a table of its own; -1 */
 	pthread_mutex_t lock;
 	uint64_t token;
-} asked = {.sock = -1, .theirs = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct request late; /* was given up, and is not answered yet; token 0: nothing is */
+} lines[1 + LOOK_SPARE_MAX];
+static unsigned lines_count; /* 0: we look ourselves */
 
 static int take_descriptor(struct msghdr *message)
 {
@@ -170,7 +178,7 @@ static int take_descriptor(struct msghdr *message)
 
 /* The next that the looker says; its first word, of no token, is that it is there. Returns the
  * bytes, or -1 with errno. */
-static ssize_t hear(struct reply *reply, void *to, size_t bytes, int *fd)
+static ssize_t hear(struct line *l, struct reply *reply, void *to, size_t bytes, int *fd, int flags)
 {
 	struct iovec io[] = {{reply, sizeof(*reply)}, {to, bytes}};
 	union passed passed;
@@ -180,7 +188,7 @@ static ssize_t hear(struct reply *reply, void *to, size_t bytes, int *fd)
 		.msg_control = passed.bytes,
 		.msg_controllen = sizeof(passed.bytes),
 	};
-	ssize_t n = recvmsg(asked.sock, &message, MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(l->sock, &message, MSG_CMSG_CLOEXEC | flags);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return n;
@@ -188,55 +196,136 @@ static ssize_t hear(struct reply *reply, void *to, size_t bytes, int *fd)
 	if (n < (ssize_t)sizeof(*reply))
 		sandbox_end("the looker is gone");
 	*fd = take_descriptor(&message);
-	if (asked.theirs >= 0)
-		(void)close(asked.theirs);
-	asked.theirs = -1;
+	if (l->theirs >= 0)
+		(void)close(l->theirs);
+	l->theirs = -1;
 	return n;
 }
 
-/* Returns what look_here() or open(2) did there. */
-static int ask(uint32_t what, pid_t pid, void *to, size_t bytes)
+/* Until the answer to @token comes: what look_here() or open(2) did there. -ETIMEDOUT: it has not,
+ * in @rounds times what the socket waits. */
+static int hear_answer(
+	struct line *l, uint64_t token, void *to, size_t bytes, unsigned rounds, int flags)
 {
-	struct request request = {.what = what, .pid = pid, .bytes = (uint32_t)bytes};
-	struct reply reply;
-	int fd, result = -ETIMEDOUT;
-	ssize_t n;
+	while (rounds) {
+		struct reply reply;
+		int fd = -1;
 
-	(void)pthread_mutex_lock(&asked.lock);
-	request.token = ++asked.token;
-	n = send(asked.sock, &request, sizeof(request), MSG_NOSIGNAL);
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		sandbox_end("the looker is gone");
-	while (n > 0) {
-		n = hear(&reply, to, bytes, &fd);
-		if (n < 0) {
-			n = errno == EINTR;
+		if (hear(l, &reply, to, bytes, &fd, flags) < 0) {
+			rounds -= errno != EINTR;
 			continue;
 		}
-		if (reply.token == request.token) {
-			result = fd >= 0 ? fd : reply.result;
-			break;
-		}
+		if (reply.token == token)
+			return fd >= 0 ? fd : reply.result;
 		if (fd >= 0)
 			(void)close(fd);
 	}
-	(void)pthread_mutex_unlock(&asked.lock);
+	return -ETIMEDOUT;
+}
+
+/* Its lock is held. */
+static int ask_there(
+	struct line *l, uint32_t what, pid_t pid, void *to, size_t bytes, unsigned rounds)
+{
+	struct request request = {
+		.token = ++l->token, .what = what, .pid = pid, .bytes = (uint32_t)bytes};
+	ssize_t n = send(l->sock, &request, sizeof(request), MSG_NOSIGNAL);
+	int result;
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		sandbox_end("the looker is gone");
+	result = n < 0 ? -ETIMEDOUT : hear_answer(l, request.token, to, bytes, rounds, 0);
+	if (n > 0 && result == -ETIMEDOUT)
+		l->late = request;
+	return result;
+}
+
+/* What was given up, if it has been answered since. */
+static int hear_late(struct line *l, void *to, size_t bytes)
+{
+	int result = hear_answer(l, l->late.token, to, bytes, 1, MSG_DONTWAIT);
+
+	if (result != -ETIMEDOUT)
+		l->late.token = 0;
+	return result;
+}
+
+/* Has somebody hung in that very look? Then it is not asked for again. */
+static bool ask_who_hangs(uint32_t what, pid_t pid, void *to, size_t bytes, int *result)
+{
+	for (unsigned n = 1; n < lines_count; n++) {
+		struct line *l = &lines[n];
+		bool same;
+
+		(void)pthread_mutex_lock(&l->lock);
+		same = l->late.token && l->late.what == what && l->late.pid == pid;
+		if (same)
+			*result = hear_late(l, to, bytes);
+		(void)pthread_mutex_unlock(&l->lock);
+		if (same)
+			return true;
+	}
+	return false;
+}
+
+/* Of one that does nothing else; who hangs is left aside. */
+static int ask_any(uint32_t what, pid_t pid, void *to, size_t bytes, unsigned rounds)
+{
+	for (unsigned n = 1; n < lines_count; n++) {
+		struct line *l = &lines[n];
+		int result = -ETIMEDOUT;
+		bool idle;
+
+		if (pthread_mutex_trylock(&l->lock) != 0)
+			continue;
+		if (l->late.token) {
+			uint32_t late = l->late.what;
+			int fd = hear_late(l, NULL, 0);
+
+			if (late >= LOOK_FILE && fd >= 0)
+				(void)close(fd);
+		}
+		idle = !l->late.token;
+		if (idle)
+			result = ask_there(l, what, pid, to, bytes, rounds);
+		(void)pthread_mutex_unlock(&l->lock);
+		if (idle)
+			return result;
+	}
+	return -ETIMEDOUT;
+}
+
+static int ask_first(uint32_t what, pid_t pid, void *to, size_t bytes)
+{
+	int result;
+
+	(void)pthread_mutex_lock(&lines[0].lock);
+	result = ask_there(&lines[0], what, pid, to, bytes, 1);
+	(void)pthread_mutex_unlock(&lines[0].lock);
 	return result;
 }
 
 int look_at(enum look what, pid_t pid, void *to, size_t bytes)
 {
+	int result;
+
 	bytes = bytes < LOOK_BYTES ? bytes : LOOK_BYTES;
-	return asked.sock < 0 ? look_here(what, pid, to, bytes) : ask(what, pid, to, bytes);
+	if (!lines_count)
+		return look_here(what, pid, to, bytes);
+	if (what != LOOK_ARGUMENTS || lines_count == 1)
+		return ask_first(what, pid, to, bytes);
+	return ask_who_hangs(what, pid, to, bytes, &result) ? result
+							    : ask_any(what, pid, to, bytes, 1);
 }
 
 int look_open(const struct look_file *file)
 {
-	if (asked.sock < 0)
+	if (!lines_count)
 		return sys_open(file->path, file->flags, file->mode);
 	for (unsigned i = 0; i < known_count; i++)
 		if (strcmp(known[i].path, file->path) == 0)
-			return ask(LOOK_FILE + i, 0, NULL, 0);
+			return lines_count == 1 ? ask_first(LOOK_FILE + i, 0, NULL, 0)
+						: ask_any(LOOK_FILE + i, 0, NULL, 0, FILE_ROUNDS);
 	return -EPERM;
 }
 
@@ -324,19 +413,15 @@ static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 	_exit(EXIT_SUCCESS);
 }
 
-int look_start(const struct sandbox *s, const struct look_file *files, unsigned count)
+static int start_one(struct line *l, const struct sandbox *s, const struct timeval *patience)
 {
-	static const struct timeval patience = {.tv_sec = PATIENCE_S};
 	pid_t broker = getpid();
 	int ends[2], pid, err;
 
-	assert(asked.sock < 0 && count <= LOOK_FILES_MAX);
-	memcpy(known, files, count * sizeof(*files));
-	known_count = count;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
 		return -errno;
-	if (setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) != 0 ||
-		setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) != 0) {
+	if (setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, patience, sizeof(*patience)) != 0 ||
+		setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, patience, sizeof(*patience)) != 0) {
 		err = -errno;
 		goto undo_ends;
 	}
@@ -349,8 +434,7 @@ int look_start(const struct sandbox *s, const struct look_file *files, unsigned 
 		err = err ? err : -errno;
 		goto undo_ends;
 	}
-	asked.sock = ends[0];
-	asked.theirs = ends[1];
+	*l = (struct line){.sock = ends[0], .theirs = ends[1], .lock = PTHREAD_MUTEX_INITIALIZER};
 	return 0;
 
 undo_ends:
@@ -359,15 +443,43 @@ undo_ends:
 	return err;
 }
 
+int look_start(
+	const struct sandbox *s, const struct look_file *files, unsigned count, unsigned spare)
+{
+	static const struct timeval patience = {.tv_sec = PATIENCE_S};
+	static const struct timeval moment = {.tv_usec = MOMENT_MS * 1000};
+	int err = 0;
+
+	assert(!lines_count && count <= LOOK_FILES_MAX && spare <= LOOK_SPARE_MAX);
+	memcpy(known, files, count * sizeof(*files));
+	known_count = count;
+	for (unsigned n = 0; !err && n < 1 + spare; n++) {
+		err = start_one(&lines[n], s, n ? &moment : &patience);
+		lines_count += !err;
+	}
+	/* Those that were started end with us. */
+	if (err)
+		lines_count = 0;
+	return err;
+}
+
 int look_await(void)
 {
-	struct reply reply;
+	uint64_t tries = 1000 / MOMENT_MS * PATIENCE_S;
 	int fd = -1, err = 0;
 
-	(void)pthread_mutex_lock(&asked.lock);
-	while (asked.sock >= 0 && asked.theirs >= 0 && !err)
-		if (hear(&reply, NULL, 0, &fd) < 0 && errno != EINTR)
-			err = -ETIMEDOUT;
-	(void)pthread_mutex_unlock(&asked.lock);
+	for (unsigned n = 0; n < lines_count && !err; n++) {
+		struct line *l = &lines[n];
+
+		(void)pthread_mutex_lock(&l->lock);
+		while (l->theirs >= 0 && !err) {
+			struct reply reply;
+
+			if (hear(l, &reply, NULL, 0, &fd, 0) < 0 && errno != EINTR &&
+				(n == 0 || !--tries))
+				err = -ETIMEDOUT;
+		}
+		(void)pthread_mutex_unlock(&l->lock);
+	}
 	return err;
 }

@@ -9,7 +9,11 @@
  * nothing of what it reads. Its filter lets it do no more. It lives exactly as long as its
  * broker; a broker whose looker is gone ends, and its successor has a new one.
  *
- * Without a looker the same is done by the caller itself. Any thread; one look at a time.
+ * A process may be such that reading its command line hangs, and a file's system may: that is asked
+ * of spare lookers, and one that hangs is set aside until it comes back. All else is asked of the
+ * first, where nothing hangs.
+ *
+ * Without a looker the same is done by the caller itself. Any thread.
  */
 #ifndef LOOK_H
 #define LOOK_H
@@ -32,7 +36,8 @@ enum look {
 
 /**
  * look_at() - at process @pid. Puts at most @bytes into @to, and no 0 behind a text. Returns how
- * many, or -errno; -ETIMEDOUT where the looker is held up.
+ * many, or -errno; -ETIMEDOUT where a looker is held up: with spare ones that is said after a
+ * moment, and the same look can be asked for again, which costs no other looker.
  */
 int look_at(enum look what, pid_t pid, void *to, size_t bytes);
 
@@ -52,11 +57,16 @@ int look_open(const struct look_file *file);
 /* Files that a looker may be asked to open. */
 #define LOOK_FILES_MAX 4
 
+/* Lookers for what can hang. */
+#define LOOK_SPARE_MAX 3
+
 /**
- * look_start() - start a looker, and look through it from now on. Before there are threads, and
- * before sandbox_shed(). @files: @count that it may open; borrowed. Returns 0 or -errno.
+ * look_start() - start a looker and @spare more, and look through them from now on. Before there
+ * are threads, and before sandbox_shed(). @files: @count that they may open; borrowed. Returns 0 or
+ * -errno.
  */
-int look_start(const struct sandbox *s, const struct look_file *files, unsigned count);
+int look_start(
+	const struct sandbox *s, const struct look_file *files, unsigned count, unsigned spare);
 
 /**
  * look_await() - until it is in its sandbox. What it needs for that it does beside us. Returns 0,

@@ -114,9 +114,14 @@ void state_unmap(struct state *s)
 	*s = (struct state){.fd = -1};
 }
 
+uint64_t state_pin_bytes(const struct state *s)
+{
+	return s->head->wish.workers * sizeof(*s->workers);
+}
+
 int state_pin(struct state *s)
 {
-	size_t bytes = s->head->wish.workers * sizeof(*s->workers);
+	size_t bytes = state_pin_bytes(s);
 	volatile char *at = (volatile char *)s->workers;
 
 	if (mlock(s->workers, bytes) == 0)

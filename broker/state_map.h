@@ -28,6 +28,9 @@ int state_check_fd(int fd, struct why *why);
 /** state_unmap() - and close the descriptor: what is in it is gone with its last holder. */
 void state_unmap(struct state *state);
 
+/** state_pin_bytes() - that state_pin() locks. */
+uint64_t state_pin_bytes(const struct state *state);
+
 /**
  * state_pin() - by each broker, before it serves: the slots' pages are there and stay there, so
  * that sendmmsg(2) writes into them what it has sent. Returns 0, or -errno of mlock(2): the pages

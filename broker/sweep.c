@@ -6,6 +6,7 @@
  */
 #include "sweep.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -47,9 +48,9 @@ static bool is_open(const struct numbers *n, unsigned fd)
 
 /* At those that nobody names, by one system call: it passes over the others. Thousands of them,
  * one for each number, would be most of a successor's start. */
-static bool look_at_rest(struct numbers *n)
+static int look_at_rest(struct numbers *n)
 {
-	return poll(n->fd, n->end, 0) >= 0;
+	return poll(n->fd, n->end, 0) >= 0 ? 0 : -errno;
 }
 
 /* All that are named are open if that makes up how many there are; the folder's size says so since
@@ -141,15 +142,15 @@ static void check_members(struct state *s, struct numbers *n)
 	}
 }
 
-unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigned max)
+int sweep(struct state *s, unsigned end, struct sweep_found *found, unsigned max)
 {
 	const struct state_live *live = s->live;
 	struct numbers n;
 	unsigned count = 0;
+	int err = 0;
 
-	/* Then all of it stays open: the table is large enough for once. */
 	if (!make_numbers(&n, end))
-		return 0;
+		return -ENOMEM;
 	name(&n, live->listen_fd);
 	name(&n, live->lock_fd);
 	name(&n, live->memory_fd);
@@ -163,7 +164,8 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 			name(&n, gates_fd(&s->rules->gates, i));
 	name_bells(s, &n);
 	check_members(s, &n);
-	if (!look_at_rest(&n))
+	err = look_at_rest(&n);
+	if (err)
 		goto out;
 	if (!all_named_are_open(&n))
 		check_bells(s);
@@ -185,7 +187,7 @@ unsigned sweep(struct state *s, unsigned end, struct sweep_found *found, unsigne
 	}
 out:
 	free(n.fd);
-	return count;
+	return err ? err : (int)count;
 }
 
 unsigned sweep_end(uint64_t descriptors)

@@ -26,9 +26,10 @@ struct sweep_found {
 /**
  * sweep() - go through all descriptors below @end, beyond which none should be open. @found is
  * filled with at most @max clients, in no order (none of them has been told anything); more are
- * refused. Returns their number.
+ * refused. Returns their number; or -errno where it can't be found out what is open: then it is
+ * as it was, and another broker may try.
  */
-unsigned sweep(struct state *state, unsigned end, struct sweep_found *found, unsigned max);
+int sweep(struct state *state, unsigned end, struct sweep_found *found, unsigned max);
 
 /** sweep_end() - above all numbers that @descriptors at once, and what a dead broker left, can
  * have had. */

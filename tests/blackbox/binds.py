@@ -7,11 +7,13 @@ The VMs are processes that look like a QEMU, with its -name and -uuid; RawPeer a
 device is never told anything twice.
 """
 
+import contextlib
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from fabric import run_once, run_tests  # noqa: E402
+from fabric import Skip, run_once, run_tests  # noqa: E402
 from rules import ALICE, BOB, OpenBroker, Peer, RuleFile, needs_root  # noqa: E402
 
 WEB1 = "8a3c1e2f-52b0-4a51-9d5d-0e6f3f6a7b11"
@@ -196,6 +198,60 @@ def test_one_who_waits_when_the_broker_dies_gets_its_id_from_the_next():
             assert not new.process.ask("p.pending()")
             old.close()
             assert new.join() == 5
+
+
+def lookers(broker):
+    """In the order in which they were started."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="ascii") as f:
+            text = f.read()
+            name = text[text.index("(") + 1:text.rindex(")")]
+            parent = int(text[text.rindex(")") + 2:].split()[1])
+            if name == "famez-looker" and parent == broker.child:
+                found.append(int(entry))
+    return sorted(found)
+
+
+def test_a_command_line_that_cant_be_read_holds_up_nobody_else():
+    # A looker that is stopped is one that hangs: which of them is asked next is the broker's.
+    text = "id=5 name=web1\nid=6 name=web2\n"
+    with RuleFile(text) as ids, OpenBroker("--bind", ids.path) as broker:
+        spare = lookers(broker)[1:]
+        if not spare:
+            raise Skip("without a sandbox there are no lookers")
+        assert len(spare) == 3
+        os.kill(spare[0], signal.SIGSTOP)
+        try:
+            with Peer(broker, vm="web1", join=False) as hung, Peer(broker, vm="web2") as web2:
+                assert web2.id == 6
+                broker.report()
+                assert not hung.process.ask("p.pending()")
+                for pid in spare[1:]:
+                    os.kill(pid, signal.SIGSTOP)
+                # Nobody can be read: who is no VM comes in all the same.
+                with Peer(broker, vm="other", join=False) as other:
+                    assert broker.join().id not in (5, 6)
+                    for pid in spare:
+                        os.kill(pid, signal.SIGCONT)
+                    assert hung.join() == 5
+                    assert other.join() not in (5, 6)
+        finally:
+            for pid in spare:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+
+def test_one_whose_command_line_is_never_read_counts_as_one_without_a_name():
+    with RuleFile("id=5 name=web1\n") as ids, OpenBroker("--bind", ids.path) as broker:
+        spare = lookers(broker)[1:]
+        if not spare:
+            raise Skip("without a sandbox there are no lookers")
+        for pid in spare:
+            os.kill(pid, signal.SIGSTOP)
+        with Peer(broker, vm="web1") as p:
+            assert p.id != 5
+        broker.kill()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ that client and counted; plain clients mind their own descriptors.
 """
 
 import os
+import resource
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from fabric import Bells, Broker, PeerProcess, barrier, run_tests  # noqa: E402
+from fabric import (  # noqa: E402
+    Bells, Broker, PeerProcess, barrier, run_tests, unprivileged_uid)
 
 RESERVE = 64
 
@@ -169,6 +171,19 @@ def test_churn_beyond_a_devices_limit_harms_it_not():
         assert descriptors(vm) + RESERVE <= 180
         assert vm.ask("all(len(b) == 4 for b in d.peers.values())")
         assert len(broker.events("held-back")) == 1
+
+
+def test_memory_that_may_not_be_locked_is_told_with_the_limit_to_set():
+    # On newer kernels rings count as well, and then this is the end of the start; on others it
+    # serves.
+    broker = Broker(user=unprivileged_uid(), ready=False,
+                    limits={resource.RLIMIT_MEMLOCK: (4096, 4096)})
+    try:
+        said = broker.wait_event("unlocked")
+        assert int(said["limit"]) == 4096 < int(said["bytes"]), said
+        assert "LimitMEMLOCK=" in said["hint"], said
+    finally:
+        broker.kill()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
  */
 #include "unit.h"
 
+#include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -172,6 +174,25 @@ static void who_came_by_an_ids_own_socket_is_known_as_such(void **unused)
 	assert_int_equal(unlink(own.sun_path), 0);
 }
 
+static void where_it_cant_look_it_says_so_and_touches_nothing(void **unused)
+{
+	struct rlimit limit;
+	struct sweep_found found[MAX];
+	int client, sock, stray;
+
+	(void)unused;
+	set_up();
+	sock = connect_one(&client);
+	stray = eventfd(0, 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* More than poll(2) takes. */
+	assert_int_equal(sweep(&state, (unsigned)limit.rlim_cur + 1, found, MAX), -EINVAL);
+	assert_true(is_open(sock) && is_open(stray) && is_open(state.live->listen_fd));
+	assert_int_equal(sweep(&state, END, found, MAX), 1);
+	assert_int_equal(found[0].sock, sock);
+	assert_false(is_open(stray));
+}
+
 static void a_client_that_has_left_is_closed(void **unused)
 {
 	struct sweep_found found[MAX];
@@ -233,6 +254,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_doorbell_that_is_no_more_is_forgotten),
 		cmocka_unit_test(a_client_that_was_just_accepted_is_found),
 		cmocka_unit_test(who_came_by_an_ids_own_socket_is_known_as_such),
+		cmocka_unit_test(where_it_cant_look_it_says_so_and_touches_nothing),
 		cmocka_unit_test(a_client_that_has_left_is_closed),
 		cmocka_unit_test(more_than_there_is_room_for_are_refused),
 		cmocka_unit_test(a_number_that_is_another_socket_now_is_nobodys),
