@@ -427,7 +427,8 @@ void keeper_signals(sigset_t *set)
 
 int keeper_run(struct keeper *k)
 {
-	struct keeping s = {.k = k, .code = -1};
+	/* What the program before us left unreaped is reaped first of all. */
+	struct keeping s = {.k = k, .code = -1, .reap_ns = 1};
 
 	keeper_signals(&s.signals);
 	/* An earlier program may have ignored it, and then nothing is heard of. */

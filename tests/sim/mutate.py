@@ -150,6 +150,33 @@ void door_destroy"""),
         "registrar.c", "who has left counts towards its user's quota for ever",
         "		door_left(&r->door, r->state->members[m->id].uid);\n",
         ""),
+    "pause_forgotten": (
+        "keeper.c", "a broker that keeps dying is started again at once",
+        "	s->pause_ns = s->pause_ns ? 2 * s->pause_ns : PAUSE_FIRST_NS;",
+        "	s->pause_ns = 0;"),
+    "checker_not_heard": (
+        "keeper.c", "a program takes over that has said that it can't",
+        "	if (WIFEXITED(status) && WEXITSTATUS(status) == HANDOVER_CHECK_FINE)",
+        "	if (WIFEXITED(status))"),
+    "not_rolled_back": (
+        "keeper.c", "a program that does not come to serve is kept",
+        "	if (s->k->handed.old.fd >= 0 && s->stillborn >= STILLBORN_PROBATION)",
+        "	if (0)"),
+    "handed_over_alive": (
+        "keeper.c", "the program is changed while its broker lives",
+        """		(void)kill(s->broker, SIGKILL);
+		while (waitpid(s->broker, NULL, 0) < 0 && errno == EINTR)
+			;
+""",
+        ""),
+    "left_unreaped": (
+        "keeper.c", "who died under the program before is not reaped",
+        ", .reap_ns = 1};",
+        "};"),
+    "unheard_of": (
+        "keeper.c", "that a broker serves is believed to be said by the signal alone",
+        "	if (!s->broker || s->served_ns || live->ready != live->births)",
+        "	(void)live;\n	if (!s->broker || s->served_ns)"),
     "finish_forgotten": (
         "recover.c", "a successor does not put into the log whose opening is over",
         """		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {

@@ -29,6 +29,8 @@ check() {
 
 "$programs/sim" --steps "$steps" | grep -v ' passed, '
 check "the broker keeps its promises for $steps steps, whenever it dies" "${PIPESTATUS[0]}"
+"$programs/sim_keeper" --steps "$steps" | grep -v ' passed, '
+check "the keeper keeps its promises for $steps steps, whatever ends" "${PIPESTATUS[0]}"
 while IFS=$'\t' read -r name _ what; do
 	[ -x "$programs/sim_$name" ] || continue # not in builds with sanitizers
 	said=$("$programs/sim_$name" --steps "$steps" 2>/dev/null | grep '^FAIL')
