@@ -69,6 +69,20 @@ def line(runs, name, system):
     return fits.line(medians(runs, name, system))
 
 
+def project(runs, name, system, peers):
+    """What the straight line says for so many peers; the broker's one bit a pair is no straight
+    line, and is added as what it is."""
+    some = medians(runs, name, system)
+    if name == "memory":
+        some = [(x, y - pairs_mib(x)) for x, y in some]
+    return fits.at(fits.line(some), peers) + (pairs_mib(peers) if name == "memory" else 0)
+
+
+def pairs_mib(peers):
+    """Who holds whom: one bit a pair."""
+    return peers * peers / 8 / 2 ** 20
+
+
 def curve_table(runs, name):
     who = systems(mine(runs))
     sizes = sorted({of_size(run["size"])[0] for run in mine(runs)})
