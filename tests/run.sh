@@ -196,6 +196,7 @@ soak() {
 step_format() {
 	task 'format' '' formats
 	task 'docs' '' many_tests 'docs' tests/docs/named_tests.py
+	task 'figures' '' many_tests 'figures' tests/docs/figures.py
 }
 
 step_model() {
@@ -239,6 +240,7 @@ step_release() {
 	task 'release lanes' 'build release' many_tests 'release lanes' build/release/tests/lanes/lane_stress --messages 300000
 	task 'release sim' 'build release' many_tests 'release sim' tests/sim/run.sh build/release --steps "${FAMEZ_SIM_STEPS:-5000000}"
 	task 'release mutations' 'build release' many_tests 'release mutations' tests/mutations/run.sh build/release
+	task 'release bench' 'build release' many_tests 'release bench' tests/bench/harness.py --build build/release
 	task 'release install' 'build release' many_tests 'release install' tests/install/run.sh build/release
 	later 'build deb' '' build deb
 	task 'deb' 'build deb' many_tests 'deb' tests/install/packages.sh build/deb

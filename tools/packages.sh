@@ -21,6 +21,7 @@ FAMEZ_TEST_PACKAGES=(
 	clang llvm clang-format clang-tidy libclang-rt-dev shellcheck mandoc spin
 	lintian mmdebstrap apparmor
 	libbenchmark-dev valgrind sparse dkms
+	libzmq3-dev libnng-dev libnats-dev
 )
 
 # famez_packages_missing PACKAGE... - prints those that aren't installed, a line each.

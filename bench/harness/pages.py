@@ -70,7 +70,7 @@ class Page:
                                      self.select(measurement, size, base), take), 2
             measurement, size, system, _ = words
             return figures.of(self.select(measurement, size, system), take), digits
-        except (KeyError, ValueError):
+        except (IndexError, KeyError, ValueError):
             raise Unknown(f"{kind} {' '.join(words)}") from None
 
     def fig(self, *words):
