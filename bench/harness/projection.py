@@ -124,7 +124,7 @@ def walls(page):
          "zones: k zones, 1/k of it; remote peers, below"],
         ["one more join, all told", f"{join[0]:.3g} + 60,000 x {join[1]:.3g} ms",
          seconds((join[0] + GOAL * join[1]) / 1e3), "zones"],
-        ["the broker's memory", "straight line, and 60,000²/8 bytes for who holds whom",
+        ["the broker's memory", "straight line (performance.md), and 60,000²/8 bytes for who holds whom",
          human(own), "zones, if a zone's bits were all that it kept"],
         ["the kernel's memory for sockets and eventfds", "straight line", human(kernel), "-"],
         ["tables of descriptors of 60,000 QEMUs", f"60,000 x {power_of_two(GOAL + QEMU_OWN):,} "

@@ -87,6 +87,20 @@ class Bench:
                     crowd.stdin.flush()
 
 
+def made_for(some_systems, sizes):
+    """What a broker takes for so many peers, all of it at its start. Always the same: one round."""
+    for size in sizes or STOPS:
+        peers, vectors = of_size(size)
+        for system in some_systems:
+            where = {"measurement": "scale-memory", "system": system.name, "size": size,
+                     "round": 0, "load": round(os.getloadavg()[0], 2)}
+            try:
+                with system.start(peers, vectors, messages=True) as server:
+                    yield {**where, "made_for": server.report()["allocated_bytes"]}
+            except Failed as why:
+                yield {**where, "failed": str(why)}
+
+
 def run_all(bench, some_systems, sizes, rounds):
     sizes = sorted((of_size(size) for size in sizes or STOPS), key=lambda size: size[::-1])
     for vectors in sorted({size[1] for size in sizes}):

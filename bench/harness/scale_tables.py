@@ -2,8 +2,8 @@
 """Cost curves by peers: tables, exponents and plots.
 
 What each costs by design, as a power of the peers present: 1 where everyone must be told, 0
-where nobody but the two concerned has to do with it. An exponent is that of the last decade of
-peers, where constants no longer hide it.
+where nobody but the two concerned has to do with it. Exponents and straight lines are those of the
+last decade of peers, where constants no longer hide what grows.
 """
 
 from . import figures, fits
@@ -14,31 +14,34 @@ LAST_DECADE = 10
 # Name: (title, unit, scale, what is taken of a run, exponent by design, axis)
 CURVES = {
     "join-cpu": ("CPU of the broker for one more join", "ms", 1e-6,
-                 lambda run: run["join_cpu_ns"], 1),
+                 lambda run: run.get("join_cpu_ns"), 1),
     "join-told": ("One more join, until everyone has been told", "ms", 1e-6,
-                  lambda run: run["told_p50_ns"], 1),
+                  lambda run: run.get("told_p50_ns"), 1),
     "join-ready": ("One more join, until the newcomer knows everyone", "ms", 1e-6,
-                   lambda run: run["ready_p50_ns"], 1),
+                   lambda run: run.get("ready_p50_ns"), 1),
     "leave-cpu": ("CPU of the broker for a leave", "ms", 1e-6,
-                  lambda run: run["leave_cpu_ns"], 1),
+                  lambda run: run.get("leave_cpu_ns"), 1),
     "leave-told": ("A leave, until everyone has been told", "ms", 1e-6,
-                   lambda run: run["left_p50_ns"], 1),
-    "memory": ("The broker's resident memory", "MiB", 2 ** -20,
-               lambda run: run["resident"], 1),
+                   lambda run: run.get("left_p50_ns"), 1),
+    "memory": ("The own memory of a broker that is made for so many", "MiB", 2 ** -20,
+               lambda run: run.get("made_for"), 1),
     "kernel": ("The kernel's memory for all of it, both ends", "MiB", 2 ** -20,
-               lambda run: run["kernel_bytes"], 1),
-    "descriptors": ("The broker's descriptors", "", 1, lambda run: run["descriptors"], 1),
+               lambda run: run.get("kernel_bytes"), 1),
+    "descriptors": ("The broker's descriptors", "", 1, lambda run: run.get("descriptors"), 1),
     "doorbell": ("Round trip of two members' doorbells", "us", 1e-3,
-                 lambda run: run["fabric_p50_ns"], 0),
+                 lambda run: run.get("fabric_p50_ns"), 0),
     "message-sleep": ("Round trip of a message, both asleep", "us", 1e-3,
-                      lambda run: run["message_sleep_p50_ns"], 0),
+                      lambda run: run.get("message_sleep_p50_ns"), 0),
     "message-poll": ("Round trip of a message, both polling", "us", 1e-3,
-                     lambda run: run["message_poll_p50_ns"], 0),
+                     lambda run: run.get("message_poll_p50_ns"), 0),
 }
 
 
+MEASURED = ("scale", "scale-memory")
+
+
 def mine(runs):
-    return [run for run in runs if run["measurement"] == "scale" and figures.has_figures(run)]
+    return [run for run in runs if run["measurement"] in MEASURED and figures.has_figures(run)]
 
 
 def systems(runs):
@@ -48,7 +51,7 @@ def systems(runs):
 def points(runs, name, system):
     """[(peers, Figure)], ascending, in the curve's unit."""
     _, _, scale, take, _ = CURVES[name]
-    some = [run for run in mine(runs) if run["system"] == system]
+    some = [run for run in mine(runs) if run["system"] == system and take(run) is not None]
     sizes = sorted({of_size(run["size"]) for run in some})
     return [(size[0], figures.of([run for run in some if of_size(run["size"]) == size],
                                  lambda run: take(run) * scale)) for size in sizes]
@@ -58,21 +61,23 @@ def medians(runs, name, system):
     return [(peers, figure.median()) for peers, figure in points(runs, name, system)]
 
 
-def exponent(runs, name, system):
-    """Of the last decade of peers."""
-    some = medians(runs, name, system)
+def last_decade(some):
     most = max((peers for peers, _ in some), default=0)
-    return fits.exponent([point for point in some if point[0] * LAST_DECADE >= most])
+    return [point for point in some if point[0] * LAST_DECADE >= most]
+
+
+def exponent(runs, name, system):
+    return fits.exponent(last_decade(medians(runs, name, system)))
 
 
 def line(runs, name, system):
-    return fits.line(medians(runs, name, system))
+    return fits.line(last_decade(medians(runs, name, system)))
 
 
 def project(runs, name, system, peers):
     """What the straight line says for so many peers; the broker's one bit a pair is no straight
     line, and is added as what it is."""
-    some = medians(runs, name, system)
+    some = last_decade(medians(runs, name, system))
     if name == "memory":
         some = [(x, y - pairs_mib(x)) for x, y in some]
     return fits.at(fits.line(some), peers) + (pairs_mib(peers) if name == "memory" else 0)
@@ -84,8 +89,8 @@ def pairs_mib(peers):
 
 
 def curve_table(runs, name):
-    who = systems(mine(runs))
-    sizes = sorted({of_size(run["size"])[0] for run in mine(runs)})
+    who = [system for system in systems(mine(runs)) if points(runs, name, system)]
+    sizes = sorted({peers for system in who for peers, _ in points(runs, name, system)})
     by = {system: dict(points(runs, name, system)) for system in who}
     digits = 0 if name == "descriptors" else 2
     return figures.table(
@@ -107,8 +112,8 @@ def exponent_rows(runs):
 
 def tables(runs):
     """All lines of all tables for which there are runs."""
-    some = [run for run in runs if run["measurement"] == "scale"]
-    if not mine(some):
+    some = mine(runs)
+    if not some:
         return
     yield "### Exponents"
     yield ""
@@ -132,6 +137,7 @@ def plots(runs):
         curves = {}
         for system in systems(mine(runs)):
             data = [figures.point(peers, figure) for peers, figure in points(runs, name, system)]
-            curves[system] = ("using 1:2:3:4 with yerrorlines pt 7 ps 0.6", data)
+            if data:
+                curves[system] = ("using 1:2:3:4 with yerrorlines pt 7 ps 0.6", data)
         drawn[f"scale-{name}.svg"] = (settings, curves)
     return drawn

@@ -79,7 +79,7 @@ def scale_runs():
                "round": (1, 0), "load": 0.5, "join_cpu_ns": 1e6 + 7e3 * peers,
                "told_p50_ns": 2e6 + 8e3 * peers, "ready_p50_ns": 1e6 + 3e3 * peers,
                "leave_cpu_ns": 1e6 + 4e3 * peers, "left_p50_ns": 1e6 + 4e3 * peers,
-               "resident": (5 << 20) + 2048 * peers + peers * peers // 8,
+               "made_for": (5 << 20) + 2048 * peers + peers * peers // 8,
                "kernel_bytes": (1 << 20) + 8192 * peers, "descriptors": 90 + 2 * peers,
                "fabric_p50_ns": 50000, "message_sleep_p50_ns": 52000,
                "message_poll_p50_ns": 300, "grow_notices": peers * peers,
@@ -243,6 +243,8 @@ def built_servers_and_doorbells(build):
 def built_scale_climbs_from_stop_to_stop(build):
     runs, text = compare(build, "scale", "--sizes", "4x1,8x1,16x1", "--rounds", "1", "--joins", "3",
                          "--time", "40", "--systems", "famez-1")
+    made_for, runs = runs[:3], runs[3:]
+    assert 0 < made_for[0]["made_for"] <= made_for[2]["made_for"], made_for
     assert [run["clients"] for run in runs] == [4, 8, 16]
     assert [run["grow_notices"] for run in runs] == [20, 52, 200]  # the server is a peer as well
     assert all(run["join_cpu_ns"] > 0 and run["descriptors"] > 2 * run["clients"] for run in runs)
@@ -250,7 +252,7 @@ def built_scale_climbs_from_stop_to_stop(build):
 
 
 def built_compare_says_what_is_wrong(build):
-    for argv, words in ((["cars"], "no kind 'cars'"), (["scale", "--only", "mesh"], "only scale"),
+    for argv, words in ((["cars"], "no kind 'cars'"), (["scale", "--only", "mesh"], "only scale, scale-memory"),
                         (["--server", "/nowhere/x"], "no program /nowhere/x"),
                         (["--from", "/nowhere/x"], "/nowhere/x")):
         done = subprocess.run([os.path.join(ROOT, "bench", "compare"), "--bench",
