@@ -64,10 +64,9 @@ FAN_MEMBERS = 1000
 class Bench:
     """famez-bench-messages, called for one run at a time."""
 
-    def __init__(self, path, server, nats, milliseconds, urgent):
+    def __init__(self, path, server, nats, milliseconds):
         self.path, self.server, self.nats = path, server, nats
         self.milliseconds = milliseconds
-        self.before = ["nice", "-n", "-20"] if urgent else []
         done = subprocess.run([path, "systems"], capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(f"{path} systems: {done.stderr.strip()}")
@@ -86,12 +85,12 @@ class Bench:
 
     def start_server(self, peers, vectors, *sizes):
         folder = tempfile.mkdtemp(prefix="famez-bench-")
-        return Server([*self.before, "taskset", "-c", "0", self.server, "-S",
+        return Server(["taskset", "-c", "0", self.server, "-S",
                        os.path.join(folder, "socket"), "--peers", str(peers), "-n", str(vectors),
                        *sizes], folder)
 
     def _once(self, argv):
-        done = subprocess.run([*self.before, *argv], stdout=subprocess.PIPE,
+        done = subprocess.run(argv, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise Failed(done.stderr.strip() or f"status {done.returncode}")
