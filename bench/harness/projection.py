@@ -46,7 +46,7 @@ def seconds(value):
 def notice_us(page):
     """CPU of the broker a notice while the crowd grows to its largest, and how large that is."""
     runs = [run for run in scale_tables.mine(page.runs) if run["system"] == SYSTEM
-            and run["grow_notices"]]
+            and run.get("grow_notices")]
     if not runs:
         return None, 0
     most = max(run["clients"] for run in runs)
@@ -60,7 +60,8 @@ def last(page, name):
 
 
 def measured(page):
-    return last(page, "join-cpu")[0] > 0
+    """Are there two points of each curve, so that there is a line to carry on?"""
+    return all(scale_tables.line(page.runs, name, SYSTEM) for name in scale_tables.CURVES)
 
 
 def curves_beyond(page):

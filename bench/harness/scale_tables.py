@@ -131,7 +131,7 @@ def plots(runs):
     """{file: (settings, curves)} for plots.draw()."""
     drawn = {}
     for name, (title, unit, _, _, design) in CURVES.items():
-        settings = [f"set title '{title}'", "set logscale x", "set xlabel 'peers'",
+        settings = ["set title '" + title.replace("'", "''") + "'", "set logscale x", "set xlabel 'peers'",
                     f"set ylabel '{unit}'", "set key left top",
                     "set logscale y" if design else "set yrange [0:*]"]
         curves = {}

@@ -79,11 +79,12 @@ def scale_runs():
                "round": (1, 0), "load": 0.5, "join_cpu_ns": 1e6 + 7e3 * peers,
                "told_p50_ns": 2e6 + 8e3 * peers, "ready_p50_ns": 1e6 + 3e3 * peers,
                "leave_cpu_ns": 1e6 + 4e3 * peers, "left_p50_ns": 1e6 + 4e3 * peers,
-               "made_for": (5 << 20) + 2048 * peers + peers * peers // 8,
                "kernel_bytes": (1 << 20) + 8192 * peers, "descriptors": 90 + 2 * peers,
                "fabric_p50_ns": 50000, "message_sleep_p50_ns": 52000,
                "message_poll_p50_ns": 300, "grow_notices": peers * peers,
                "grow_cpu_ns": 3000 * peers * peers}
+        yield {"measurement": "scale-memory", "size": f"{peers}x1", "system": "famez-1",
+               "round": (1, 0), "made_for": (5 << 20) + 2048 * peers + peers * peers // 8}
 
 
 def page_of(runs):
@@ -107,6 +108,12 @@ def test_walls_are_computed_and_in_order():
     assert "| 124,750 " in text, text  # (1000 - 2) / 0.008 ms
     assert "60,000² x 3.00 us" in text and "| 3 h " in text, text
     assert "960" in first[0] and "16 TiB" in text
+
+
+def test_without_all_curves_nothing_is_projected():
+    some = [run for run in scale_runs() if run["measurement"] == "scale"]
+    for block in ("walls", "clusters", "curves-beyond"):
+        assert page_of(some).lines(f"{{{{block {block}}}}}") == [f"Not measured: {block}."]
 
 
 def test_a_page_says_what_was_measured_and_what_was_not():
