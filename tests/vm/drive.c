@@ -13,10 +13,13 @@
  *   hold DEVICE                       opens, maps, and reads until the device is gone: prints how
  *                                     that showed
  *   rights DEVICE                     what a descriptor for reading only must not do
+ *   fill DEVICE PEER                  writes until that would wait, then until there is room again
+ *   uevents DEVICE                    prints what the kernel tells of the fabric, for ever
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/netlink.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -29,6 +32,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -271,6 +275,53 @@ static void claim(const char *path, uint16_t peer, int seconds)
 		die("no eventfd was signalled in %d s", seconds);
 }
 
+/* ---- without waiting --------------------------------------------------------------------------
+ */
+
+static void fill_up(const char *path, const char *peer)
+{
+	struct pollfd ready = {.fd = device_open(path, O_RDWR | O_NONBLOCK), .events = POLLOUT};
+	char text[1000];
+	size_t head = (size_t)snprintf(text, sizeof(text), "%s:", peer);
+	unsigned count = 0;
+
+	memset(text + head, 'x', sizeof(text) - head);
+	expect("it can be written at first", poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT));
+	while (write(ready.fd, text, sizeof(text)) == sizeof(text))
+		count++;
+	expect("it is full in the end", errno == EAGAIN);
+	expect("then it can't be written", poll(&ready, 1, 0) == 0);
+	(void)printf("full %u\n", count);
+	(void)fflush(stdout);
+	expect("poll ends when there is room", poll(&ready, 1, 60000) == 1);
+	expect("and then it can be written", write(ready.fd, text, sizeof(text)) == sizeof(text));
+	(void)printf("room\n");
+}
+
+static void show_uevents(void)
+{
+	struct sockaddr_nl everybody = {.nl_family = AF_NETLINK, .nl_groups = 1};
+	int sock = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+	char event[4096];
+
+	if (sock < 0 || bind(sock, (struct sockaddr *)&everybody, sizeof(everybody)))
+		die("netlink");
+	(void)printf("listening\n");
+	(void)fflush(stdout);
+	for (;;) {
+		ssize_t bytes = recv(sock, event, sizeof(event) - 1, 0);
+
+		if (bytes < 0)
+			die("netlink");
+		event[bytes] = 0;
+		for (const char *word = event; word < event + bytes; word += strlen(word) + 1)
+			if (!strncmp(word, "FAMEZ_", 6))
+				(void)printf("%s ", word);
+		(void)printf("\n");
+		(void)fflush(stdout);
+	}
+}
+
 static sigjmp_buf out;
 
 static void on_bus(int sign)
@@ -328,6 +379,10 @@ int main(int argc, char **argv)
 		check_rights(argv[2]);
 	} else if (argc == 5 && !strcmp(order, "claim")) {
 		claim(argv[2], (uint16_t)atoi(argv[3]), atoi(argv[4]));
+	} else if (argc == 4 && !strcmp(order, "fill")) {
+		fill_up(argv[2], argv[3]);
+	} else if (!strcmp(order, "uevents")) {
+		show_uevents();
 	} else if (!strcmp(order, "hold")) {
 		hold(argv[2]);
 	} else {

@@ -282,9 +282,7 @@ struct fz_link {
 	u32 cid, sid;
 };
 
-enum fz_heard { FZ_NOT_LINK, FZ_HEARD, FZ_ANSWER };
-
-enum fz_heard fz_link_hear(struct fz_link *link, char text[FZ_TEXT], char answer[FZ_TEXT]);
+bool fz_link_hear(struct fz_link *link, char text[FZ_TEXT], char answer[FZ_TEXT]);
 
 /* queue.c */
 u32 fz_payload_max(const struct fz_device *dev);

@@ -37,11 +37,11 @@ static bool hear_write(struct fz_link *link, const char *text, char answer[FZ_TE
 	return true;
 }
 
-static enum fz_heard hear(struct fz_link *link, const char *text, char answer[FZ_TEXT])
+static bool hear(struct fz_link *link, const char *text, char answer[FZ_TEXT])
 {
 	if (!strcmp(text, "ping")) {
 		strscpy(answer, "pong", FZ_TEXT);
-		return FZ_ANSWER;
+		return true;
 	}
 	if (!strcmp(text, "Link CTL Peer-Attribute")) {
 		if (link->old)
@@ -50,22 +50,18 @@ static enum fz_heard hear(struct fz_link *link, const char *text, char answer[FZ
 		else
 			snprintf(answer, FZ_TEXT, "Link CTL ACK cclass=%s,CID0=%u,SID0=%u",
 				 link->cclass, link->cid, link->sid);
-		return FZ_ANSWER;
+		return true;
 	}
-	if (strstarts(text, "CTL-Write ") && link->from_manager)
-		return hear_write(link, text, answer) ? FZ_ANSWER : FZ_NOT_LINK;
-	/* What the server says of itself when asked; nobody here has asked. */
-	if (strstarts(text, "Link CTL ACK ") && link->from_manager)
-		return FZ_HEARD;
-	return FZ_NOT_LINK;
+	return strstarts(text, "CTL-Write ") && link->from_manager &&
+	       hear_write(link, text, answer);
 }
 
-/* What of @text, which is left as it was, is for a bridge, and what it answers. */
-enum fz_heard fz_link_hear(struct fz_link *link, char text[FZ_TEXT], char answer[FZ_TEXT])
+/* Is @text, which is left as it was, for a bridge? Then with what it answers. */
+bool fz_link_hear(struct fz_link *link, char text[FZ_TEXT], char answer[FZ_TEXT])
 {
 	char *mark = strrchr(text, '!');
-	enum fz_heard heard;
 	u32 number;
+	bool heard;
 
 	if (mark && ((strncmp(mark, "!EZT=", 5) && strncmp(mark, "!FZT=", 5)) ||
 		     kstrtou32(mark + 5, 10, &number)))
@@ -75,7 +71,7 @@ enum fz_heard fz_link_hear(struct fz_link *link, char text[FZ_TEXT], char answer
 	heard = hear(link, text, answer);
 	if (mark)
 		*mark = '!';
-	if (mark && heard == FZ_ANSWER)
+	if (mark && heard)
 		snprintf(answer + strlen(answer), FZ_TEXT - strlen(answer), "%.5s%u", mark,
 			 number + 1);
 	return heard;

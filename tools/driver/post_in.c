@@ -81,14 +81,11 @@ bool fz_hear_text(struct fz_device *dev, u32 sender)
 		.cid = dev->cid,
 		.sid = dev->sid,
 	};
-	enum fz_heard heard = fz_link_hear(&link, dev->text, dev->answer);
 
-	if (heard == FZ_NOT_LINK)
+	if (!fz_link_hear(&link, dev->text, dev->answer))
 		return false;
 	dev->cid = link.cid;
 	dev->sid = link.sid;
-	if (heard == FZ_HEARD)
-		return true;
 	/* Nobody waits for one who does not read. */
 	if (fz_post_try(dev, to, dev->answer, strlen(dev->answer)))
 		atomic64_inc(&dev->counts.dropped);
