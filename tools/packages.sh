@@ -22,6 +22,7 @@ FAMEZ_TEST_PACKAGES=(
 	lintian mmdebstrap apparmor
 	libbenchmark-dev valgrind sparse dkms
 	libzmq3-dev libnng-dev libnats-dev
+	libvirt-clients libxml2-utils libvirt-daemon-driver-qemu
 )
 
 # famez_packages_missing PACKAGE... - prints those that aren't installed, a line each.
