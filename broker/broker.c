@@ -71,6 +71,8 @@ static int signals_open(struct broker *b)
 	(void)sigemptyset(&ours);
 	(void)sigaddset(&ours, b->server->kept ? KEEPER_STOP : SIGTERM);
 	(void)sigaddset(&ours, b->server->kept ? KEEPER_INTERRUPT : SIGINT);
+	if (b->server->kept)
+		(void)sigaddset(&ours, KEEPER_ASK);
 	(void)sigaddset(&ours, SIGHUP);
 	(void)sigaddset(&ours, SIGUSR1);
 	b->signal_fd = sys_signalfd(&ours, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -604,6 +606,7 @@ int broker_main(void *server)
 
 	b = (struct broker){.server = server, .begun_ns = worker_now_ns()};
 	words_open(b.server->state.words, STATE_WORDS_BYTES);
+	words_of_faults();
 	pin(b.server);
 	err = take_stock(&b);
 	if (!err) {

@@ -2,7 +2,7 @@
 /*
  * keeper.c - the process that was started: it holds everything, and keeps a broker alive.
  *
- * Reads three things that a broker wrote: `ready`, its last words, and how it ended. Never looks
+ * Reads of what a broker wrote `ready`, its last words, and its answers (watchdog.h). Never looks
  * at a peer.
  */
 #include "keeper.h"
@@ -19,7 +19,9 @@
 
 #include "handover.h"
 #include "log.h"
+#include "oom.h"
 #include "sys.h"
+#include "watchdog.h"
 
 #define MS UINT64_C(1000000)
 
@@ -52,6 +54,7 @@ struct keeping {
 	uint64_t check_by_ns; /* when the checker must be through */
 	uint64_t reap_ns;     /* when we look who has ended; 0: at the next signal */
 	uint64_t pause_ns;
+	struct watchdog watchdog;
 	unsigned stillborn; /* in a row */
 	unsigned restarts;
 	int stop;             /* the signal that ends us; 0: none yet */
@@ -81,6 +84,7 @@ static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != keeper)
 		_exit(EXIT_FAILURE);
+	oom_serve();
 	exit(k->child(k->argument));
 }
 
@@ -167,6 +171,7 @@ static void on_death(struct keeping *s, int status)
 	bool again = WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_AGAIN && in_use(s);
 	bool asked = s->stop && WIFEXITED(status) && !again;
 
+	watchdog_end(&s->watchdog);
 	if (s->stop && s->k->stored) {
 		s->broker = 0;
 		s->code = EXIT_SUCCESS;
@@ -260,11 +265,13 @@ static void hand_over(struct keeping *s)
 	}
 	log_event(upgrade, LOG_TEXT("result", "begins"), LOG_TEXT("program", k->path));
 	k->state->live->exe_fd = ourselves.fd;
+	oom_as_before();
 	err = handover_to(k->path, k->argv, k->state->fd, &ourselves, k->descriptors_end);
 	k->state->live->exe_fd = -1;
 	(void)close(ourselves.fd);
 	log_event(upgrade, LOG_TEXT("result", "failed"), LOG_TEXT("error", strerror(-err)));
 	upgrade_over(k, STATE_UPGRADE_FAILED, strerror(-err));
+	oom_keep();
 	begin(s);
 }
 
@@ -300,6 +307,8 @@ static void on_serving(struct keeping *s)
 	if (!s->broker || s->served_ns || live->ready != live->births)
 		return;
 	s->served_ns = now_ns();
+	if (!s->stop)
+		watchdog_begin(&s->watchdog, s->k->watchdog_s, s->served_ns);
 	if (s->k->ready)
 		s->k->ready(s->k->argument);
 	s->k->ready = NULL;
@@ -338,6 +347,7 @@ static void on_ended(struct keeping *s)
 static void on_stop(struct keeping *s, int number)
 {
 	s->stop = number;
+	watchdog_end(&s->watchdog);
 	if (s->k->stored)
 		log_event(stored, LOG_TEXT("signal", number == SIGINT ? "SIGINT" : "SIGTERM"));
 	if (s->broker && s->k->stored)
@@ -391,6 +401,7 @@ static uint64_t next_look(const struct keeping *s)
 		s->broker && !s->served_ns && in_use(s) ? s->begun_ns + BEGIN_LIMIT_NS : 0,
 		s->checker ? s->check_by_ns : 0,
 		s->reap_ns,
+		s->watchdog.next_ns,
 	};
 
 	for (unsigned i = 0; i < sizeof(times) / sizeof(*times); i++)
@@ -406,6 +417,8 @@ static void look(struct keeping *s)
 	begin_if_due(s);
 	if (s->reap_ns && now >= s->reap_ns)
 		on_ended(s);
+	if (s->broker)
+		watchdog_look(&s->watchdog, s->k->state, s->broker, now);
 	/* Both are heard of again by SIGCHLD. */
 	if (s->broker && !s->served_ns && in_use(s) && now >= s->begun_ns + BEGIN_LIMIT_NS)
 		(void)kill(s->broker, SIGKILL);
@@ -423,6 +436,7 @@ void keeper_signals(sigset_t *set)
 	(void)sigaddset(set, SIGRTMIN);
 	(void)sigaddset(set, KEEPER_STOP);
 	(void)sigaddset(set, KEEPER_INTERRUPT);
+	(void)sigaddset(set, KEEPER_ASK);
 }
 
 int keeper_run(struct keeper *k)
@@ -440,6 +454,7 @@ int keeper_run(struct keeper *k)
 			LOG_TEXT("reason", k->handed.back));
 		upgrade_over(k, STATE_UPGRADE_ROLLED_BACK, k->handed.back);
 	}
+	oom_keep();
 	begin(&s);
 	while (s.code < 0) {
 		uint64_t next = next_look(&s), now = now_ns();

@@ -22,7 +22,7 @@
  *
  * The keeper parses nothing that others wrote, and has one thread. A broker that somebody has
  * taken over could close or exchange its descriptors: so while a broker lives, the keeper uses
- * none to keep it alive.
+ * none to keep it alive, nor to see whether it hangs (watchdog.h).
  */
 #ifndef KEEPER_H
 #define KEEPER_H
@@ -40,6 +40,9 @@
 #define KEEPER_STOP      (SIGRTMIN + 1)
 #define KEEPER_INTERRUPT (SIGRTMIN + 2)
 
+/* To the broker: say that you turn (watchdog.h). */
+#define KEEPER_ASK (SIGRTMIN + 3)
+
 /* A broker's exit code: its successor is to read the files of rules, and to make sockets for bound
  * IDs (gates.h) before it gives up the right to. */
 #define KEEPER_AGAIN 75
@@ -49,8 +52,9 @@ struct keeper {
 	int (*child)(void *argument);  /* the broker: returns its exit code */
 	void (*ready)(void *argument); /* it serves, for the first time in this process */
 	void *argument;
-	bool stored;      /* systemd has all that is open, and may start us again with it */
-	const char *path; /* of the program on disk; NULL: can't be upgraded */
+	unsigned watchdog_s; /* until a broker that does not answer is ended; 0: never */
+	bool stored;         /* systemd has all that is open, and may start us again with it */
+	const char *path;    /* of the program on disk; NULL: can't be upgraded */
 	char **argv;
 	unsigned descriptors_end; /* no descriptor has this number or a higher one */
 	struct handover handed;   /* from the program before */

@@ -469,6 +469,7 @@ static int keep(struct server *s, struct keeper *k)
 	k->ready = server_serves;
 	k->argument = s;
 	k->stored = s->stored;
+	k->watchdog_s = s->options.watchdog_s;
 	k->descriptors_end = sweep_end(s->budget.descriptors);
 	/* A line more or less is not worth a broker's successor. */
 	log_hurry();

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 
 #include "famez/wire.h"
+#include "watchdog.h"
 
 enum {
 	OPTION_PEERS = 256,
@@ -24,6 +25,7 @@ enum {
 	OPTION_LEAVES,
 	OPTION_DEVICE_NAMES,
 	OPTION_STALL_TIMEOUT,
+	OPTION_WATCHDOG,
 	OPTION_WORKERS,
 	OPTION_CPUS,
 	OPTION_SOCKET_MODE,
@@ -96,6 +98,7 @@ static const struct option long_options[] = {
 	{"check-state", required_argument, NULL, OPTION_CHECK_STATE},
 	{"no-keeper", no_argument, NULL, OPTION_NO_KEEPER},
 	{"fdstore", no_argument, NULL, OPTION_FDSTORE},
+	{"watchdog", required_argument, NULL, OPTION_WATCHDOG},
 	{"stop", no_argument, NULL, OPTION_STOP},
 	{"force", no_argument, NULL, OPTION_FORCE},
 	{"upgrade", no_argument, NULL, OPTION_UPGRADE},
@@ -136,6 +139,7 @@ const char *options_help(void)
 	       "life      -F, --foreground       the default; --daemon: to the background\n"
 	       "          -p, --pidfile FILE     --logfile FILE (stderr) --log-format text|json\n"
 	       "              --no-keeper        one process, whose death is everybody's end\n"
+	       "              --watchdog S       replace a broker that hangs for S seconds (60)\n"
 	       "              --fdstore          systemd may restart it all: VMs don't notice\n"
 	       "          -v, --verbose[=N]      log joins and leaves; 2: more\n"
 	       "running   --stop, --upgrade      the server with this -S or -p; --force: stop it\n"
@@ -407,6 +411,7 @@ static void set_defaults(struct options *o, const char *name)
 		.device_names = "*qemu*,kvm",
 		.socket_mode = -1,
 		.keeper = true,
+		.watchdog_s = WATCHDOG_DEFAULT_S,
 		.check_state = -1,
 	};
 	base = base ? base + 1 : name;
@@ -606,6 +611,10 @@ static int take_option(
 		break;
 	case OPTION_NO_KEEPER:
 		o->keeper = false;
+		break;
+	case OPTION_WATCHDOG:
+		err = take_number(why, "--watchdog", value, 0, 86400, &number);
+		o->watchdog_s = (uint32_t)number;
 		break;
 	case OPTION_FDSTORE:
 		o->fdstore = true;

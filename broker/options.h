@@ -68,6 +68,7 @@ struct options {
 	cpu_set_t cpus; /* if `pin` */
 	/* life */
 	bool daemon;
+	uint32_t watchdog_s; /* a broker that does not answer for so long is ended; 0: never */
 	bool fdstore;        /* systemd's descriptor store keeps what the keeper has */
 	bool keeper;         /* the broker is a child, and has a successor when it dies */
 	int check_state;     /* say whether we can read the state behind this descriptor; -1: no */

@@ -400,8 +400,23 @@ static void read_rules(struct registrar *r)
 	r->widen_wanted = true;
 }
 
+/* The keeper's watchdog wants to know whether we all turn; workers say so in theirs. */
+static void answer(struct registrar *r)
+{
+	struct state_live *live = r->state->live;
+
+	for (uint16_t w = 0; w < r->workers_count; w++)
+		wakeup_force(&r->workers[w].wakeup);
+	atomic_store_explicit(&live->answered,
+		atomic_load_explicit(&live->asked, memory_order_relaxed), memory_order_relaxed);
+}
+
 static void take_signal(struct registrar *r, unsigned number)
 {
+	if (number == (unsigned)KEEPER_ASK) {
+		answer(r);
+		return;
+	}
 	/* From our keeper (keeper.h). */
 	if (number == (unsigned)KEEPER_STOP)
 		number = SIGTERM;

@@ -96,6 +96,8 @@ struct state_live {
 	int32_t inherited[STATE_INHERITED_MAX]; /* that whoever started us left open */
 	uint64_t births;                        /* the keeper: +1 before each broker */
 	uint64_t ready;                         /* = births when the broker serves */
+	_Atomic uint64_t asked;                 /* the keeper: whether threads turn (watchdog.h) */
+	_Atomic uint64_t answered;              /* up to here */
 	uint32_t reread;     /* the keeper, 1: sockets of bound IDs are to be as the file has them;
 			      * 0 when they are */
 	uint32_t laid_out;   /* 1: the mailbox is there, and must not be emptied again */
@@ -181,7 +183,8 @@ struct state_after {
 struct state_worker {
 	_Alignas(STATE_LINE) _Atomic uint32_t tell_id; /* STATE_NOBODY: nothing is under way */
 	uint32_t tell_count;
-	uint32_t sleep; /* number of its last sleep in the server's inbox */
+	uint32_t sleep;            /* number of its last sleep in the server's inbox */
+	_Atomic uint64_t answered; /* of state_live.asked */
 	struct {
 		uint32_t sender; /* STATE_NOBODY: none */
 		uint32_t at;     /* its peers before this one have it, or miss it */

@@ -74,6 +74,24 @@ static int do_mprotect(void)
 	return mprotect(page + 4096 - ((uintptr_t)page & 4095), 4096, PROT_READ | PROT_EXEC);
 }
 
+/* The registrar never comes back. */
+static int do_hang(void)
+{
+	static volatile bool hanging = true;
+
+	while (hanging)
+		(void)sched_yield();
+	return 0;
+}
+
+static int do_fault(void)
+{
+	static volatile uintptr_t place = 0x10;
+
+	*(volatile int *)place = 1;
+	return 0;
+}
+
 static int do_io_uring_setup(void)
 {
 	struct io_uring ring;
@@ -114,6 +132,8 @@ static const struct {
 	{"kill", do_kill},
 	{"mprotect", do_mprotect},
 	{"io_uring_setup", do_io_uring_setup},
+	{"hang", do_hang},
+	{"fault", do_fault},
 };
 
 void trespass(uint64_t births, struct io_uring *ring)

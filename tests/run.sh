@@ -116,6 +116,7 @@ keeper() {
 	many_tests "$1 keeper points" python3 tests/keeper/points.py --server "$bin/famez-server-faults"
 	many_tests "$1 keeper torture" python3 tests/keeper/torture.py --server "$bin/famez-server"
 	many_tests "$1 keeper life" python3 tests/keeper/life.py --server "$bin/famez-server"
+	many_tests "$1 keeper watchdog" python3 tests/keeper/watchdog.py --server "$bin/famez-server-faults"
 	many_tests "$1 keeper sandbox" python3 tests/keeper/sandbox.py --server "$bin/famez-server-faults"
 	many_tests "$1 keeper upgrade" python3 tests/keeper/upgrade.py --server "$bin/famez-server"
 	many_tests "$1 keeper fdstore" python3 tests/keeper/fdstore.py --server "$bin/famez-server"

@@ -43,7 +43,7 @@ def test_help_fits_a_screen_and_names_every_option():
                      "silent", "leaves", "device-names", "stall-timeout", "workers", "cpus",
                      "socket-mode", "socket-owner", "logfile", "log-format", "check", "layout",
                      "dialect", "personality", "socket-group", "allow-uid", "allow-gid",
-                     "max-per-uid", "joins-per-second", "zone", "bind"):
+                     "max-per-uid", "joins-per-second", "zone", "bind", "watchdog"):
             assert f"--{name}" in out, f"--{name} is not in the help"
 
 
@@ -68,7 +68,7 @@ def test_a_missing_value_is_refused():
                    "--stall-timeout", "--cpus", "--leaves", "--log-format", "--socket-mode",
                    "--socket-owner", "--device-names", "--nClients", "--mailbox", "--layout",
                    "--dialect", "--personality", "--socket-group", "--allow-uid", "--allow-gid",
-                   "--max-per-uid", "--joins-per-second", "--zone", "--bind"):
+                   "--max-per-uid", "--joins-per-second", "--zone", "--bind", "--watchdog"):
         wrong(option)
 
 

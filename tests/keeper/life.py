@@ -10,6 +10,7 @@ whether somebody serves.
 
 import mmap
 import os
+import re
 import resource
 import signal
 import struct
@@ -156,6 +157,40 @@ def test_last_words_are_logged():
             assert died["words"] == 'oh "dear"', died
             died = kill_child(broker)
             assert not died["words"], "words of another one"
+
+
+def test_a_fault_has_words_too():
+    faults = os.path.join(os.path.dirname(settings.server), "famez-server-faults")
+    if not os.path.exists(faults):
+        raise Skip(f"no {faults}")
+    if any(word in settings.server for word in ("asan", "tsan")):
+        raise Skip("a sanitizer has a word to say to these")
+    with Broker(binary=faults, env={"FAMEZ_TRESPASS": "fault"}) as broker:
+        kept(broker)
+        died = broker.wait_event("died")
+        assert died["signal"] == "SEGV", died
+        assert re.match(r"address 0x10, instruction famez-server\+0x[0-9a-f]+$", died["words"]), died
+        broker.wait_event("resumed")
+        died = kill_child(broker, signal.SIGSEGV)
+        assert died["words"] == f"sent by process {os.getpid()}", died
+
+
+def oom_score_adj(pid):
+    with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as f:
+        return int(f.read())
+
+
+def test_when_memory_runs_out_the_broker_goes_before_its_keeper():
+    with Broker() as broker:
+        kept(broker)
+        scores = oom_score_adj(broker.pid), oom_score_adj(broker.child)
+        assert scores[0] < scores[1] or scores[1] in (-1000, 1000), scores
+        kill_child(broker)
+        assert scores == (oom_score_adj(broker.pid), oom_score_adj(broker.child))
+        mark = broker.mark()
+        os.kill(broker.pid, signal.SIGUSR2)
+        broker.wait_event("upgrade", mark, result="done")
+        assert scores == (oom_score_adj(broker.pid), oom_score_adj(broker.child))
 
 
 def test_signals_reach_the_one_that_serves():
