@@ -3,7 +3,7 @@
  * test_mail_resume.c - the server's messages survive the broker's death: at every store into the
  * state memory, and at random ones.
  *
- * Two workers are stepped by hand on one thread, as in test_mail_worker.c, by a driver that does
+ * Two workers are stepped by hand on one thread, as in mail_rig.h, by a driver that does
  * one thing or another as a seed has it: peers ask, speak to a group, fill their lanes, read,
  * sleep, come and go; workers have their turns and sleep. state_point() jumps out of a worker
  * where the plan says that it dies: then whatever was private is thrown away, and a successor
