@@ -155,10 +155,10 @@ static void print(uint64_t *trips_ns[WAYS], uint64_t *ratios[FABRIC], uint32_t s
 	print_ratios("placed_ratio", ratios[1], slices);
 }
 
-static int play_all(const struct game *g, uint64_t *trips_ns[WAYS], uint64_t *ratios[FABRIC])
+static int play_all(struct game *g, uint64_t *trips_ns[WAYS], uint64_t *ratios[FABRIC])
 {
 	pthread_t thread;
-	int err = -pthread_create(&thread, NULL, answer_all, (void *)(uintptr_t)g);
+	int err = -pthread_create(&thread, NULL, answer_all, g);
 
 	if (err)
 		return err;
@@ -178,7 +178,7 @@ static int play_all(const struct game *g, uint64_t *trips_ns[WAYS], uint64_t *ra
 	return err;
 }
 
-static int play(const struct game *g)
+static int play(struct game *g)
 {
 	uint64_t *trips_ns[WAYS] = {0}, *ratios[FABRIC] = {0};
 	uint64_t *memory = calloc((size_t)g->slices * (WAYS * TRIPS + FABRIC), sizeof(*memory));
@@ -221,7 +221,7 @@ int doorbell_open(int bare[2])
 
 int doorbell_measure(const struct crowd *c, const int bare[2], uint32_t slices)
 {
-	const struct game g = {
+	struct game g = {
 		.tables =
 			{
 				{bare[1], bare[1], bare[0], bare[0]},

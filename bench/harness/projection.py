@@ -95,7 +95,7 @@ def walls(page):
         ["descriptors of a QEMU, soft limit", f"{SOFT_NOFILE} - {QEMU_OWN}, one a peer",
          f"{SOFT_NOFILE - QEMU_OWN:,}", "`ulimit -n`; the broker holds back what would not fit"],
         ["a join is heard of by all within a second",
-         f"({TOLD_GOAL_S * 1e3:.0f} - {join[0]:.3g}) / {join[1]:.3g} ms",
+         f"({TOLD_GOAL_S * 1e3:.0f} {-join[0]:+.3g}) / {join[1]:.3g} ms",
          f"{(TOLD_GOAL_S * 1e3 - join[0]) / join[1]:,.0f}", "zones; more workers do not"],
         ["descriptors of a QEMU, libvirt's limit", f"{LIBVIRT_NOFILE} - {QEMU_OWN}",
          f"{LIBVIRT_NOFILE - QEMU_OWN:,}",
@@ -123,7 +123,7 @@ def walls(page):
         ["announcements until all know all", f"60,000² x {us:.2f} us of CPU a notice (measured "
          f"while growing to {most:,})", seconds(mesh),
          "zones: k zones, 1/k of it; remote peers, below"],
-        ["one more join, all told", f"{join[0]:.3g} + 60,000 x {join[1]:.3g} ms",
+        ["one more join, all told", f"60,000 x {join[1]:.3g} {join[0]:+.3g} ms",
          seconds((join[0] + GOAL * join[1]) / 1e3), "zones"],
         ["the broker's memory", "straight line (performance.md), and 60,000²/8 bytes for who holds whom",
          human(own), "zones, if a zone's bits were all that it kept"],
