@@ -141,21 +141,38 @@ static long set_wake(struct fz_opener *opener, const void __user *from)
 	return err;
 }
 
-/* He closes the device. */
+/* He closes the device. His vectors stay his until no interrupt can be at his eventfds; one wait
+ * does for all of them.
+ */
 void fz_claim_forget(struct fz_opener *opener)
 {
 	struct fz_device *dev = opener->dev;
 	unsigned int vector;
+	bool any = false;
 
+	mutex_lock(&dev->lock);
 	for (vector = 0; vector < dev->vectors; vector++) {
-		struct eventfd_ctx *context = NULL;
+		struct fz_bell *bell = &dev->bells[vector];
 
-		if (READ_ONCE(dev->bells[vector].owner) != opener ||
-		    exchange(opener, vector, &context) || !context)
+		if (bell->owner != opener)
 			continue;
-		synchronize_rcu();
-		eventfd_ctx_put(context);
+		bell->leaving = rcu_replace_pointer(bell->wake, NULL, lockdep_is_held(&dev->lock));
+		any = true;
 	}
+	mutex_unlock(&dev->lock);
+	if (any)
+		synchronize_rcu();
+	mutex_lock(&dev->lock);
+	for (vector = 0; any && vector < dev->vectors; vector++) {
+		struct fz_bell *bell = &dev->bells[vector];
+
+		if (bell->owner != opener)
+			continue;
+		eventfd_ctx_put(bell->leaving);
+		bell->leaving = NULL;
+		bell->owner = NULL;
+	}
+	mutex_unlock(&dev->lock);
 	(void)release(opener);
 }
 

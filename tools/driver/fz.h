@@ -73,6 +73,7 @@ struct fz_bell {
 	u64 interrupts; /* the handler writes it */
 	struct eventfd_ctx __rcu *wake;
 	struct fz_opener *owner; /* who registered it; under lock */
+	struct eventfd_ctx *leaving; /* his, while he closes; under lock */
 };
 
 /* A lane to us, once something came by it. */
