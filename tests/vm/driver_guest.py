@@ -29,7 +29,7 @@ OTHER_KERNEL = os.environ.get("FAMEZ_VM_KERNEL")
 BUILD_HANG_S = 300
 
 # What no console may say. "nowatchdog" is not given here: a hang is to be seen.
-FAULT = re.compile(r"BUG:|WARNING:|Oops|general protection|Call Trace|KASAN|KCSAN|UBSAN|INFO: task|"
+FAULT = re.compile(r"BUG:|WARNING:|Oops|general protection|Call Trace|KASAN|UBSAN|INFO: task|"
                    r"INFO: rcu|lockdep|possible (?:circular|recursive|irq)|soft lockup|"
                    r"unreferenced object|ODEBUG|Kernel panic|kernel NULL pointer|scheduling while|"
                    r"sleeping function|bad unlock|suspicious RCU|trying to register non-static")
