@@ -1,30 +1,37 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# quickstart.sh - from a fresh Debian 12 to 64 emulated VMs in one command.
+# quickstart.sh - from a fresh Debian 12 to 1,000 emulated VMs in one command.
 #
 # Installs the packages that are missing, builds, starts a broker of its own on
-# a socket in a private folder, lets famez-stress put 64 VMs on it, says how to
+# a socket in a private folder, lets famez-stress put 1,000 VMs on it, says how to
 # attach a real VM, and stops the broker. Leaves nothing behind but the build
 # folder (and the packages).
 
 set -euo pipefail
 
+peers=1000
+vectors=1
 case ${1-} in
 '') ;;
 -h | --help)
-	echo 'Usage: tools/quickstart.sh'
-	echo 'Installs what is missing, builds FAME-Z, and shows 64 emulated VMs at work.'
+	echo 'Usage: tools/quickstart.sh [--peers N]'
+	echo 'Installs what is missing, builds FAME-Z, and shows 1,000 emulated VMs at work, or N.'
 	exit 0
 	;;
+--peers)
+	peers=${2-}
+	if ! [[ $peers =~ ^[0-9]{1,4}$ ]] || ((10#$peers < 2 || $# > 2)); then
+		echo "quickstart.sh: --peers takes a number from 2 to 9999, not '$peers'" >&2
+		exit 2
+	fi
+	;;
 *)
-	echo "quickstart.sh: takes no arguments, got '$1' (try --help)" >&2
+	echo "quickstart.sh: takes --peers N or nothing, got '$1' (try --help)" >&2
 	exit 2
 	;;
 esac
 
-peers=64
-vectors=4
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 build=$root/build/release
@@ -127,7 +134,7 @@ run_dir=$(mktemp -d "$parent/famez.XXXXXX") # mktemp makes it 0700
 socket=$run_dir/famez.sock
 log=$run_dir/broker.log
 mkfifo -m 0600 "$run_dir/said"
-"$build/broker/famez-server" --foreground --socketpath "$socket" --vectors "$vectors" \
+"$build/broker/famez-server" --foreground --socketpath "$socket" --vectors "$vectors" --peers "$peers" \
 	>"$run_dir/said" 2>&1 &
 broker=$!
 # What it says goes through here to the log, until it ends; `listening` is its word that the
@@ -147,11 +154,14 @@ if ! $listening; then
 fi
 cat <&"$said" >>"$log" & # ends with the broker
 exec {said}<&-
-step broker "$socket, $vectors vectors, 64 MiB"
+step broker "$socket, for $peers VMs"
 echo
 
-# 4. 64 VMs
-"$build/tools/stress/famez-stress" --socketpath "$socket" --peers "$peers"
+# 4. The VMs
+"$build/tools/stress/famez-stress" mesh --socketpath "$socket" --peers "$peers" --vectors "$vectors" \
+	--json "$build/stress.json" --svg "$build/stress.svg"
+echo
+step figures "${build#"$root"/}/stress.json, and drawn: ${build#"$root"/}/stress.svg"
 
 # 5. A real one
 cat <<EOF

@@ -160,6 +160,16 @@ int famez_ring(struct famez *f, uint16_t peer, uint16_t vector);
  */
 int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector);
 
+/**
+ * famez_listen() - whether our own vectors are listened to, as they are from the beginning.
+ * @listen: 0: no more of FAMEZ_EVENT_DOORBELL for the vectors that we know by now, and famez_fd()
+ * is not readable for them. For those who wait for famez_bell_fd() in a loop of their own: a ring
+ * then wakes that loop alone, and costs what an eventfd costs.
+ * Returns 0, -ENOTCONN (not joined), -EBUSY (mail is waited for by them), -errno of
+ * epoll_ctl(2).
+ */
+int famez_listen(struct famez *f, int listen);
+
 /*
  * Messages. The shared memory of a famez-server has a message layer (docs/mailbox.md): a lane
  * of bytes from every peer to every other and to the server, and a directory. It works

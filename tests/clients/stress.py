@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 """stress.py - famez-stress: does it see what a server does wrong, and nothing where it does right?
 
-Exit codes: 0 nothing lost, 1 lost or incomplete, 2 usage, 3 could not join, 4 too few descriptors.
+Exit codes: 0 all accounted for, 1 lost, doubled or out of order, 2 usage, 3 could not join, 4 too
+few descriptors.
 """
 
+import csv
 import json
 import os
 import re
@@ -12,9 +14,10 @@ import resource
 import shutil
 import signal
 import subprocess
+import xml.etree.ElementTree
 
 from programs import (HANG_SECONDS, Broker, Done, Live, LyingServer, OneAnswer, complains, folder,
-                      program, run, run_tests, stress)
+                      program, run, run_tests, settings, stress)
 
 
 def told_to(server, *words):
@@ -136,6 +139,185 @@ def test_it_leaves_nothing_behind():
             broker.until_peers(0)
             broker.until_fds(descriptors + 40 * 4)  # IDs keep their eventfds
         assert os.listdir(place) == []
+
+
+# ---------------------------------------------------------------- scenarios
+
+SHORT = ["--time", "0.1", "--warm-up", "0.05", "--patience", "20"]
+SCENARIOS = ["mesh", "pairs", "ring", "incast", "fanout", "storm", "churn", "stall", "bulk"]
+
+
+def own(*words, **popen):
+    """A run against a server that it starts itself."""
+    return run("famez-stress", "--server", settings.server, *words, **popen)
+
+
+def figures_of(*words, code=0):
+    """(what it printed, its JSON)"""
+    with folder() as place:
+        file = os.path.join(place, "json")
+        done = own(*words, "--json", file)
+        assert done.code == code, done
+        with open(file, encoding="utf-8") as f:
+            return done, json.load(f)
+
+
+def adds_up(figures):
+    assert figures["unaccounted"] == 0 and figures["sent"] == figures["heard"] > 0
+    for series in figures["series"]:
+        times = series["latency_ns"]
+        assert series["sent"] == series["heard"] > 0, series["name"]
+        assert times["count"] == sum(b[2] for b in times.get("buckets", [])), series["name"]
+        assert series["counted"] <= series["heard"]
+
+
+def test_every_scenario_accounts_for_everything():
+    for scenario in SCENARIOS:
+        for processes in (1, 3):
+            done, figures = figures_of(scenario, "--peers", 12, "--processes", processes, *SHORT)
+            assert "all accounted for" in done.out and " 0 unaccounted" in done.out, done
+            assert max(map(len, done.lines)) <= 80, max(done.lines, key=len)
+            assert figures["scenario"] == scenario and figures["processes"] == processes
+            adds_up(figures)
+            names = [series["name"] for series in figures["series"]]
+            assert names and all(name.startswith(scenario + ",") for name in names), names
+
+
+def test_an_open_loop_keeps_its_rate_and_says_so():
+    for scenario in ("mesh", "pairs", "ring", "incast", "fanout"):
+        done, figures = figures_of(scenario, "--peers", 10, "--rate", 2000, "--time", "0.5",
+                                   "--warm-up", "0.1", "--processes", 2)
+        adds_up(figures)
+        assert "open loop, 2000 a second" in done.out, done
+        for series in figures["series"]:
+            # 1,200 were meant, of a Poisson process; late ones count.
+            assert 800 < series["sent"] < 1700, (series["name"], series["sent"])
+            assert "from the time meant" in series["latency_is"] or "group" in series["name"]
+
+
+def test_a_soak_does_all_of_it():
+    _, figures = figures_of("soak", "--peers", 12, "--time", "2", "--patience", "20")
+    adds_up(figures)
+    seen = {series["name"].split(",")[0] for series in figures["series"]}
+    assert seen == set(SCENARIOS), seen
+
+
+def test_bells_or_messages_alone():
+    _, figures = figures_of("mesh", "--peers", 8, "--with", "bells", *SHORT)
+    assert [series["unit"] for series in figures["series"]] == ["doorbells"]
+    _, figures = figures_of("mesh", "--peers", 8, "--with", "messages", "--size", 1000, *SHORT)
+    (series,) = figures["series"]
+    assert series["unit"] == "messages" and series["payload_bytes"] % 1000 == 0
+    complains(own("bulk", "--with", "bells"), 2, "famez-stress", "bulk is of messages")
+    complains(own("mesh", "--peers", 8, "--size", 100000000, *SHORT), 2, "famez-stress",
+              "lanes take")
+
+
+def test_a_server_without_lanes_is_rung_only():
+    with Broker("--layout", "plain") as broker:
+        done = stress(broker, "mesh", "--peers", 8, *SHORT)
+        assert done.code == 0 and "mesh, doorbells" in done.out, done
+        assert "messages" not in done.out.split("full mesh")[1], done
+        complains(stress(broker, "mesh", "--peers", 8, "--with", "messages", *SHORT), 3,
+                  "famez-stress", "no lanes")
+
+
+def test_one_copy_of_each_eventfd_in_each_process():
+    with Broker() as broker:
+        live = live_stress(broker, "--hold", "--peers", 30, "--processes", 3)
+        with live:
+            live.expect("holding 30 peers")
+            with open(f"/proc/{live.pid}/task/{live.pid}/children", encoding="ascii") as f:
+                children = f.read().split()
+            assert len(children) == 3
+            for child in children:
+                held = [os.readlink(f"/proc/{child}/fd/{fd}") for fd in
+                        os.listdir(f"/proc/{child}/fd")]
+                assert held.count("anon_inode:[eventfd]") == 31 * 4, held  # the server's, too
+            done = live.end(signal.SIGTERM)
+            assert done.code == 0, done
+        broker.until_peers(0)
+
+
+def test_its_own_server_leaves_nothing_behind():
+    with folder() as place:
+        env = dict(os.environ, XDG_RUNTIME_DIR=place)
+        for words, code in (([], 0), (["--peers", "8", "--size", "100000000"], 2)):
+            done = own("--peers", 8, *SHORT, *words, env=env)
+            assert done.code == code, done
+            assert os.listdir(place) == []
+        with Live("famez-stress", "--server", settings.server, "--peers", 8, "--time", 3600,
+                  env=env) as live:
+            while not live.line().startswith("  doorbells"):
+                pass
+            done = live.end(signal.SIGINT)
+            complains(Done(done.code, "", done.err.splitlines()[-1]), 1, "famez-stress",
+                      "ended by a signal")
+        assert os.listdir(place) == []
+
+
+def test_csv_and_svg_say_what_json_says():
+    with folder() as place:
+        files = {kind: os.path.join(place, kind) for kind in ("json", "csv", "svg")}
+        done = own("pairs", "--peers", 8, *SHORT,
+                   *(word for kind, path in files.items() for word in (f"--{kind}", path)))
+        assert done.code == 0, done
+        with open(files["json"], encoding="utf-8") as f:
+            figures = json.load(f)
+        with open(files["csv"], encoding="utf-8", newline="") as f:
+            rows = list(csv.DictReader(f))
+        assert [row["series"] for row in rows[2:]] == [s["name"] for s in figures["series"]]
+        for row, series in zip(rows[2:], figures["series"]):
+            assert int(row["heard"]) == series["heard"]
+            assert int(row["p99_ns"]) == series["latency_ns"]["p99"]
+        root = xml.etree.ElementTree.parse(files["svg"]).getroot()
+        curves = root.findall("{http://www.w3.org/2000/svg}polyline")
+        assert len(curves) == len(rows)
+        for curve in curves:
+            points = [tuple(map(float, p.split(","))) for p in curve.get("points").split()]
+            assert all(x >= 0 for x, _ in points) and points == sorted(points, key=lambda p: p[0])
+        for wanted in ("cpu", "kernel", "clock", "date", "cpus", "memory_bytes"):
+            assert figures["machine"][wanted], wanted
+        assert figures["method"] and figures["version"] and "famez-server" in figures["server"]
+        assert figures["broker"]["memory_max_bytes"] > 0
+        share = figures["cpu_a_doorbell_ns"]
+        assert share["ours"] > 0 < share["bare"] and share["rounds"] > 0
+
+
+# ---------------------------------------------------------------- servers that lose
+
+
+def faulty(plan, *words, code=1):
+    """A run against a server that is made to lose or double something."""
+    binary = os.path.join(os.path.dirname(settings.server), "famez-server-faults")
+    done = run("famez-stress", "--server", binary, "--patience", "2", "--time", "0.3", *words,
+               env=dict(os.environ, FAMEZ_FAULT=plan))
+    lines = done.err.splitlines()
+    assert done.code == code, f"{plan}: {done}"
+    return lines[-1] if code else ""
+
+
+def test_a_fault_build_without_a_fault_is_fine():
+    for scenario in ("fanout", "mesh"):
+        assert faulty("sendmsg:1000000:LOST", scenario, "--peers", 8, code=0) == ""
+
+
+def test_a_notice_that_was_lost_is_found_out():
+    # 8 peers x 4 vectors, and the server's: some 300 notices. The first few are openings.
+    for nth in (20, 77, 150, 250):
+        assert faulty(f"sendmsg:{nth}:LOST", "mesh", "--peers", 8).startswith("famez-stress: ")
+
+
+def test_a_notice_that_was_doubled_is_found_out():
+    for nth in (61, 100, 200):
+        said = faulty(f"sendmsg:{nth}:TWICE", "mesh", "--peers", 8)
+        assert "told twice?" in said or "gives 5 vectors or more" in said, said
+
+
+def test_a_message_that_was_lost_is_found_out():
+    for nth in (60, 333):
+        assert re.search(r"group message \d+ of peer \d+ reached peer \d+ where \d+ was due",
+                         faulty(f"relay:{nth}:LOST", "fanout", "--peers", 8))
 
 
 # ---------------------------------------------------------------- servers that lie
@@ -346,6 +528,19 @@ def test_a_server_killed_while_it_is_held_is_noticed():
         live.expect("holding 20 peers")
         broker.kill()
         ended(live.end())
+
+
+def test_a_broker_killed_in_the_middle_is_not_noticed():
+    # The keeper has what the VMs hold; the next broker goes on.
+    for scenario in ("mesh", "fanout", "churn"):
+        with Broker() as broker, live_stress(broker, scenario, "--peers", 20, "--time", 1) as live:
+            while not live.line().startswith("  doorbells"):
+                pass
+            before = broker.child
+            os.kill(before, signal.SIGKILL)
+            done = live.end()
+            assert done.code == 0 and "all accounted for" in done.out, (scenario, done)
+            assert broker.child != before
 
 
 def test_a_server_killed_during_the_round_trips_is_noticed_before_their_end():

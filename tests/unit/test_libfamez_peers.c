@@ -353,6 +353,27 @@ static void ringing_never_blocks_even_where_a_peer_made_it_blocking(void **state
 	close(end);
 }
 
+static void own_vectors_that_are_not_listened_to_wake_nobody(void **state)
+{
+	struct server *s = *state;
+	struct famez *f;
+	int end = join(s, &f, 1);
+	int fd = tell_vector(end, f, 1, 0);
+
+	assert_int_equal(famez_listen(f, 0), 0);
+	assert_int_equal(famez_listen(f, 0), 0);
+	assert_int_equal(famez_ring(f, 1, 0), 0);
+	expect_nothing(f);
+	assert_int_equal(rings(fd), 1);
+	assert_int_equal(famez_ring(f, 1, 0), 0);
+	assert_int_equal(famez_listen(f, 1), 0);
+	assert_int_equal(famez_listen(f, 1), 0);
+	assert_int_equal(expect(f, FAMEZ_EVENT_DOORBELL).count, 1);
+	famez_leave(f);
+	close(fd);
+	close(end);
+}
+
 static void an_own_eventfd_made_blocking_and_emptied_does_not_block_us(void **state)
 {
 	struct server *s = *state;
@@ -492,6 +513,7 @@ int main(int argc, char **argv)
 		T(a_server_that_dies_is_lost_and_peers_go_on),
 		T(rings_coalesce_and_say_how_many),
 		T(ringing_never_blocks_even_where_a_peer_made_it_blocking),
+		T(own_vectors_that_are_not_listened_to_wake_nobody),
 		T(an_own_eventfd_made_blocking_and_emptied_does_not_block_us),
 		T(neither_server_nor_doorbells_starve_the_other),
 		T(endless_chatter_does_not_keep_the_caller),

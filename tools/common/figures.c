@@ -123,7 +123,7 @@ void figures_rows(const struct histogram *const *ways, const char *const *names,
 			printf(" ");
 			figures_bar(share / most, BAR);
 			if (share > 0)
-				printf(" %5.2f %%", share * 100);
+				printf(share < 0.99995 ? " %5.2f %%" : " %5.1f %%", share * 100);
 			else
 				printf(" %7s", "");
 			printf(" ");

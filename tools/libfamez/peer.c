@@ -345,6 +345,30 @@ int famez_bell_fd(const struct famez *f, uint16_t peer, uint16_t vector)
 	return fd >= 0 && vector < f->seats[peer].told ? fd : -EINVAL;
 }
 
+int famez_listen(struct famez *f, int listen)
+{
+	int err = 0;
+
+	if (f->state != MEMBER)
+		return -ENOTCONN;
+	if (f->post)
+		return -EBUSY;
+	for (uint16_t vector = 0; vector < famez_vectors(f, f->id) && !err; vector++) {
+		int fd = famez_bell_fd(f, f->id, vector);
+
+		if (fd < 0)
+			continue; /* it was lost, and nobody listens to it */
+		if (listen)
+			err = handle_watch(f, fd, vector);
+		else if (epoll_ctl(f->epoll, EPOLL_CTL_DEL, fd, NULL))
+			err = -errno;
+		/* As was asked for already. */
+		if (err == -EEXIST || err == -ENOENT)
+			err = 0;
+	}
+	return err;
+}
+
 int famez_ring(struct famez *f, uint16_t peer, uint16_t vector)
 {
 	return f->transport->ring(f, peer, vector);

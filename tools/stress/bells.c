@@ -29,7 +29,7 @@ static int bell_of(const struct bells *b, unsigned from, unsigned to, unsigned v
 
 	if (v->witness)
 		return famez_bell_fd(v->famez, (uint16_t)board_id(b->board, to), (uint16_t)vector);
-	return fleet_bell(b->fleet, to, vector);
+	return b->fds[(uint64_t)to * b->fleet->vectors + vector];
 }
 
 static int no_bell(const struct bells *b, unsigned vm, unsigned vector, int err)
@@ -40,7 +40,7 @@ static int no_bell(const struct bells *b, unsigned vm, unsigned vector, int err)
 }
 
 /* All copies of an eventfd are one open file: to look at ours is to look at all. */
-static int looks_well(const struct bells *b, unsigned vm, unsigned vector)
+static int looks_well(struct bells *b, unsigned vm, unsigned vector)
 {
 	int fd = fleet_bell(b->fleet, vm, vector);
 	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
@@ -49,6 +49,7 @@ static int looks_well(const struct bells *b, unsigned vm, unsigned vector)
 		return no_bell(b, vm, vector, fd);
 	if (flags < 0)
 		return no_bell(b, vm, vector, -errno);
+	b->fds[(uint64_t)vm * b->fleet->vectors + vector] = fd;
 	if (flags & O_NONBLOCK)
 		return 0;
 	return verdict_give(b->fleet->verdict, VERDICT_LOST,
@@ -74,8 +75,9 @@ int bells_open(struct bells *b, struct fleet *fleet)
 {
 	*b = (struct bells){.fleet = fleet, .board = fleet->board, .epoll = -1};
 	b->owed = calloc((uint64_t)fleet->mine * fleet->vectors, sizeof(*b->owed));
+	b->fds = calloc((uint64_t)b->board->peers * fleet->vectors, sizeof(*b->fds));
 	b->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (b->owed == NULL || b->epoll < 0)
+	if (b->owed == NULL || b->fds == NULL || b->epoll < 0)
 		return verdict_give(
 			fleet->verdict, VERDICT_LOST, "cannot listen: %s", strerror(errno));
 	if (fleet_apart(fleet, true))
@@ -101,6 +103,7 @@ void bells_close(struct bells *b)
 	if (b->epoll >= 0)
 		(void)close(b->epoll); /* nothing was written through it */
 	free(b->owed);
+	free(b->fds);
 	*b = (struct bells){.epoll = -1};
 }
 
@@ -173,6 +176,8 @@ uint64_t bells_heard(void *context, unsigned vm, unsigned vector, uint64_t count
 		post = *board_post(b->board, number);
 		owed->first = post.next;
 		board_give_back(b->board, number);
+		/* If it was one of ours it is the one that is warm. */
+		board_hint(b->board, b->fleet->config.process, number, &b->hint);
 		if (b->on_ring(b->context, &post))
 			b->failed = -1;
 	}
@@ -192,14 +197,10 @@ int bells_turn(struct bells *b, int64_t timeout_ns)
 	for (int i = 0; i < n; i++) {
 		unsigned vm = (unsigned)(ready[i].data.u64 >> 32);
 		unsigned vector = (unsigned)ready[i].data.u64;
-		int fd = fleet_bell(b->fleet, vm, vector);
 		uint64_t count, awaited;
 
-		/* Where a handle was quicker it is empty, and that is all. */
-		if (fleet_vm(b->fleet, vm)->witness)
-			fd = bell_of(b, vm, vm, vector);
-		if (read(fd, &count, sizeof(count)) != sizeof(count))
-			continue;
+		if (read(bell_of(b, vm, vm, vector), &count, sizeof(count)) != sizeof(count))
+			continue; /* somebody else read it */
 		awaited = bells_heard(b, vm, vector, count);
 		heard += (int)awaited;
 		if (count > awaited)

@@ -30,6 +30,7 @@ struct bells {
 	struct board *board;
 	int epoll;
 	struct bells_owed *owed; /* by our VM and vector */
+	int *fds;                /* by any VM and vector: its eventfd, the store's */
 	uint64_t hint;
 	/* A ring of ours was heard. Returns 0, or -1 with the verdict filled in. */
 	int (*on_ring)(void *context, const struct board_post *post);

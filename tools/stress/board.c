@@ -53,6 +53,7 @@ struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_ma
 		return NULL;
 	*b = sized;
 	(void)lay_out(b, (char *)b);
+	b->server_id = BOARD_NOBODY;
 	for (unsigned i = 0; i < peers; i++)
 		atomic_store(&b->ids[i], BOARD_NOBODY);
 	for (unsigned i = 0; i < BOARD_IDS; i++)

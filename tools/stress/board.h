@@ -108,6 +108,8 @@ struct board {
 	unsigned vectors, others, witnesses;
 	uint64_t other_vectors, descriptors_needed, lane_bytes;
 	bool has_mail;
+	int server_id; /* of a server that is a peer itself; BOARD_NOBODY: it is none, or not known
+			*/
 	unsigned rounds; /* random matchings; 0: every pair */
 	struct board_trips trips;
 	struct board_share share;
@@ -141,6 +143,17 @@ static inline int board_id(const struct board *b, unsigned vm)
 	return atomic_load_explicit(&b->ids[vm], memory_order_relaxed);
 }
 
+/* The same, with the server, if it is a peer, behind the last one. */
+static inline unsigned board_known(const struct board *b)
+{
+	return b->peers + (b->server_id != BOARD_NOBODY);
+}
+
+static inline int board_known_id(const struct board *b, unsigned nth)
+{
+	return nth < b->peers ? board_id(b, nth) : b->server_id;
+}
+
 static inline bool board_stopped(const struct board *b)
 {
 	return atomic_load_explicit(&b->stop, memory_order_relaxed);
@@ -155,6 +168,16 @@ void board_judge(struct board *b, const struct verdict *v);
  */
 uint32_t board_take(struct board *b, unsigned process, uint64_t *hint);
 void board_give_back(struct board *b, uint32_t number);
+
+/* The next one to take is best this one, which was just given back, if it is this process's. */
+static inline void board_hint(
+	const struct board *b, unsigned process, uint32_t number, uint64_t *hint)
+{
+	uint64_t at = number - 1 - b->posts_each * process;
+
+	if (at < b->posts_each) /* else it wrapped, or is beyond: another one's */
+		*hint = at;
+}
 
 /* Lays a post down for its receiver, before the doorbell is rung. */
 void board_put(struct board *b, uint32_t number);

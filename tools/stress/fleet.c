@@ -144,11 +144,6 @@ static int on_vector(struct fleet *fleet, unsigned vm, const struct famez_event 
 			"peer %d was told vector %u of peer %u after the mesh of %u x %u looked "
 			"complete",
 			v->id, event->vector, event->peer, fleet->board->peers, fleet->vectors);
-	if (fleet->board->vectors && event->vector >= fleet->board->vectors)
-		return verdict_give(fleet->verdict, VERDICT_LOST,
-			"peer %d was told vector %u of peer %u, where everybody has %u: told "
-			"twice?",
-			v->id, event->vector, event->peer, fleet->board->vectors);
 	/* A stranger who comes and goes for ever must not keep us waiting for ever. */
 	if (ours || (!fleet->complete && board_sum(fleet->board).joined < fleet->board->peers))
 		fleet->moved = true;
@@ -308,11 +303,16 @@ int fleet_apart(struct fleet *fleet, bool apart)
 		return 0;
 	fleet->apart = apart;
 	for (unsigned k = 0; k < fleet->joined; k++) {
+		unsigned vm = fleet_number(fleet, k);
+		int err = famez_listen(fleet->vms[k].famez, !apart);
+
+		if (err)
+			return fleet_failed(fleet, vm, err);
 		if (fleet->vms[k].deaf)
 			continue;
 		if (apart)
-			unwatch(fleet, fleet_number(fleet, k));
-		else if (fleet_watch(fleet, fleet_number(fleet, k)))
+			unwatch(fleet, vm);
+		else if (fleet_watch(fleet, vm))
 			return -1;
 	}
 	return 0;

@@ -116,8 +116,8 @@ int fleet_join_all(struct fleet *fleet, struct progress *progress);
 int fleet_turn(struct fleet *fleet, int64_t timeout_ns);
 
 /*
- * For those who wait for the VMs' bells in a loop of their own: the handles, whose bells would
- * wake us a second time, out of fleet_turn()'s sight, or back into it. Returns 0 or -1 as above.
+ * For those who wait for the VMs' bells in a loop of their own: the handles out of fleet_turn()'s
+ * sight and the bells out of the handles', or back into it. Returns 0 or -1 as above.
  */
 int fleet_apart(struct fleet *fleet, bool apart);
 

@@ -57,13 +57,16 @@ struct gap {
 	unsigned knows;   /* so many, of whom, who */
 };
 
-/* Among the first `known` VMs of the run, as far as they have joined. */
+/* Among the first `known` VMs of the run, as far as they have joined; once these are all, the
+ * server's, too, if it is a peer. */
 static void look_for_gaps(const struct fleet *fleet, unsigned known, struct gap *gap)
 {
 	*gap = (struct gap){0};
+	if (known == fleet->board->peers)
+		known = board_known(fleet->board);
 	for (unsigned k = 0; k < fleet->joined; k++) {
 		for (unsigned j = 0; j < known; j++) {
-			int id = board_id(fleet->board, j);
+			int id = board_known_id(fleet->board, j);
 			unsigned knows;
 
 			if (id == BOARD_NOBODY)
@@ -105,6 +108,23 @@ static uint64_t told_of_us(const struct fleet *fleet, unsigned known)
 	return sum;
 }
 
+/* Of whomever a vector more was told than everybody has, that was told twice. */
+static int nobody_has_more(struct fleet *fleet)
+{
+	for (unsigned k = 0; k < fleet->joined; k++) {
+		const struct famez *f = fleet->vms[k].famez;
+
+		for (int id = famez_peer_after(f, -1); id >= 0; id = famez_peer_after(f, id))
+			if (famez_vectors(f, (uint16_t)id) > fleet->vectors)
+				return verdict_give(fleet->verdict, VERDICT_LOST,
+					"peer %d was told %u vectors of peer %d, where everybody "
+					"has %u: told twice?",
+					fleet->vms[k].id, famez_vectors(f, (uint16_t)id), id,
+					fleet->vectors);
+	}
+	return 0;
+}
+
 /* 0 while it is not, 1 once it is, -1 with the verdict filled in. */
 static int mesh_is_complete(struct fleet *fleet, unsigned known)
 {
@@ -127,7 +147,7 @@ static int mesh_is_complete(struct fleet *fleet, unsigned known)
 	if (known > 1 && board_sum(fleet->board).joined < known)
 		return 0;
 	look_for_gaps(fleet, known, &gap);
-	return gap.missing == 0;
+	return gap.missing ? 0 : nobody_has_more(fleet) ? -1 : 1;
 }
 
 static int stalled_in_join(struct fleet *fleet, unsigned known)
@@ -211,10 +231,11 @@ static int all_were_sent_the_same(struct fleet *fleet)
 	for (unsigned k = 0; k < fleet->joined; k++) {
 		const struct fleet_vm *v = &fleet->vms[k];
 
-		for (unsigned j = 0; j < board->peers && !v->witness; j++) {
-			uint16_t id = (uint16_t)board_id(board, j);
+		for (unsigned j = 0; j < board_known(board) && !v->witness; j++) {
+			uint16_t id = (uint16_t)board_known_id(board, j);
 
-			if (famez_bell_fd(v->famez, id, 0) != fleet_bell(fleet, j, 0))
+			if (famez_bell_fd(v->famez, id, 0) !=
+				famez_bell_fd(fleet->vms[fleet->mine > 1].famez, id, 0))
 				return verdict_give(fleet->verdict, VERDICT_LOST,
 					"peer %d was sent other eventfds of peer %u than peer %d",
 					v->id, id, fleet->vms[1].id);

@@ -146,8 +146,8 @@ static void print_trips(const struct report *r)
 					.s);
 		printf("%15s\n", figures_grouped(ways[way]->count).s);
 	}
-	printf("  %-16s%10.3f%30s%s, median of %u rounds\n", "ratio", report_trips_ratio(r), "",
-		"p50", t->rounds);
+	printf("  %-16s%10.3f   of the p50; the median of %u rounds\n", "ratio",
+		report_trips_ratio(r), t->rounds);
 	figures_rows(ways, WAY_NAMES, BOARD_WAYS);
 }
 
@@ -156,9 +156,8 @@ static void print_share(const struct report *r)
 	double ns[BOARD_WAYS], share = report_share(r, ns);
 
 	if (share > 0)
-		printf("\n  CPU a doorbell: %.0f ns, a bare loop's %.0f ns; ratio %.3f, median of "
-		       "%u "
-		       "rounds\n",
+		printf("\n  CPU a doorbell: %.0f ns, a bare loop's: %.0f ns; ratio %.3f (%u "
+		       "rounds)\n",
 			ns[BOARD_FABRIC], ns[BOARD_RAW], share, r->board->share.rounds);
 }
 

@@ -82,7 +82,7 @@ unsigned report_method(const struct report *r, char lines[REPORT_METHOD_MAX][96]
 	unsigned n = 0;
 
 	(void)snprintf(lines[n++], sizeof(lines[0]),
-		"%u process%s, one copy of each eventfd in each; the server's real socket",
+		"%u process%s, one copy of each eventfd in each; over the real socket",
 		r->board->processes, r->board->processes == 1 ? "" : "es");
 	if (o->hold || o->join_only || o->time_s <= 0)
 		return n;

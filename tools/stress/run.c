@@ -27,6 +27,8 @@ static int look_at_memory(struct worker *w)
 
 	w->board->has_mail = famez_geometry_read(&g, memory, bytes) == 0;
 	w->board->lane_bytes = w->board->has_mail ? g.lane_bytes : 0;
+	if (w->board->has_mail && g.server_id != FAMEZ_NOBODY)
+		w->board->server_id = (int)g.server_id;
 	if (w->options->with == WITH_MESSAGES && !w->board->has_mail)
 		return verdict_give(&w->verdict, VERDICT_NOT_JOINED,
 			"this server's memory has no lanes: --with bells");

@@ -28,7 +28,7 @@ static const struct scenario *const PARTS[] = {&SCENARIO_MESH, &SCENARIO_PAIRS, 
 
 static unsigned aside(unsigned peers)
 {
-	return SCENARIO_CHURN.aside(peers);
+	return SCENARIO_CHURN.aside(peers) + SCENARIO_STORM.aside(peers);
 }
 
 static int bells(struct worker *w)
