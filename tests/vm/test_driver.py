@@ -391,6 +391,7 @@ def test_v1_clients_talk_with_a_guest_where_there_are_only_slots():
             with V1Client(s.broker.path, dialect, "pythonic") as client:
                 client.ready()
                 talk_by_slots(guest, client)
+            until("it is seen to be gone", lambda: "pythonic" not in guest.fact("names"))
             status, said = guest.try_("echo pythonic:x >/dev/famez0")
             assert status, said
 
