@@ -197,8 +197,11 @@ static void on_death(struct keeping *s, int status)
 		s->code = EXIT_FAILURE;
 		return;
 	}
-	if (s->k->handed.old.fd >= 0 && s->stillborn >= STILLBORN_PROBATION)
+	if (s->k->handed.old.fd >= 0 && s->stillborn >= STILLBORN_PROBATION) {
+		oom_as_before();
 		handover_back(&s->k->handed, s->k->argv, "its broker does not come to serve");
+		oom_keep();
+	}
 	schedule_next(s);
 }
 
