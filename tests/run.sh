@@ -127,13 +127,12 @@ keeper() {
 # keeper_short PRESET - the same in a build with sanitizers, which sees what no client would: every
 # point once, some deaths and upgrades under load. Seconds.
 keeper_short() {
-	local bin=build/$1/broker small='FAMEZ_TORTURE_PEERS=40 FAMEZ_TORTURE_GUESTS=0'
-	many_tests "$1 keeper points" env FAMEZ_POINTS=1 python3 tests/keeper/points.py --server "$bin/famez-server-faults"
-	# shellcheck disable=SC2086 # words of it
-	many_tests "$1 keeper torture" env $small FAMEZ_TORTURE_KILLS=4 FAMEZ_TORTURE_CROWD=40 \
-		python3 tests/keeper/torture.py --server "$bin/famez-server"
-	# shellcheck disable=SC2086
-	many_tests "$1 keeper upgrade" env $small FAMEZ_UPGRADES=2 python3 tests/keeper/upgrade.py --server "$bin/famez-server"
+	local bin=build/$1/broker small=(env FAMEZ_TORTURE_PEERS=40 FAMEZ_TORTURE_GUESTS=0 FAMEZ_TORTURE_KILLS=4 FAMEZ_UPGRADES=2)
+	many_tests "$1 keeper points" env FAMEZ_POINTS=1 python3 tests/keeper/points.py --server "$bin/famez-server-faults" \
+		every_point each_point
+	many_tests "$1 keeper torture" "${small[@]}" python3 tests/keeper/torture.py --server "$bin/famez-server" in_full_use
+	many_tests "$1 keeper upgrade" "${small[@]}" python3 tests/keeper/upgrade.py --server "$bin/famez-server" \
+		under_full_use amid_an_upgrade
 }
 
 formats() {
