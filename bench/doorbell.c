@@ -273,7 +273,7 @@ int doorbell_run(const struct run *r)
 	if (!err) {
 		(void)printf("{\"scenario\": \"doorbell\", \"clients\": %u, \"vectors\": %u",
 			r->clients, r->vectors);
-		err = doorbell_measure(&c, bare, r->repeat);
+		err = doorbell_measure(&c, bare, r->slices);
 		(void)printf("}\n");
 	}
 	crowd_destroy(&c);

@@ -135,6 +135,7 @@ static bool parse(int argc, char **argv, struct run *r)
 		{"also", required_argument, NULL, 'a'},
 		{"stops", required_argument, NULL, 's'},
 		{"repeat", required_argument, NULL, 'r'},
+		{"slices", required_argument, NULL, 'l'},
 		{"threads", required_argument, NULL, 't'},
 		{"unread", no_argument, NULL, 'u'},
 		{"patience", required_argument, NULL, 'w'},
@@ -143,7 +144,7 @@ static bool parse(int argc, char **argv, struct run *r)
 	uint32_t n;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "S:p:c:n:x:dHa:s:r:t:uw:", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "S:p:c:n:x:dHa:s:r:l:t:uw:", longs, NULL)) != -1) {
 		bool good = true;
 
 		switch (option) {
@@ -177,6 +178,9 @@ static bool parse(int argc, char **argv, struct run *r)
 			break;
 		case 'r':
 			good = number(optarg, &r->repeat) && r->repeat > 0;
+			break;
+		case 'l':
+			good = number(optarg, &r->slices) && r->slices > 0 && r->slices <= 100000;
 			break;
 		case 't':
 			good = number(optarg, &r->threads) && r->threads >= 1 && r->threads <= 2;
@@ -220,6 +224,8 @@ int main(int argc, char **argv)
 	}
 	if (!r.repeat)
 		r.repeat = scenario->run == scale_run ? 20 : 200;
+	if (!r.slices)
+		r.slices = scenario->run == scale_run ? 80 : 200;
 	if (!r.stop_count)
 		r.stops[r.stop_count++] = r.clients;
 	err = raise_limit(&r);

@@ -18,14 +18,16 @@ struct run {
 	const char *socket; /* the server's */
 	pid_t server;
 	uint32_t clients, vectors;
-	uint32_t extras; /* mesh: present before the storm */
-	uint32_t also;   /* scale: peers besides the clients, such as the server itself */
-	uint32_t stops[STOPS_MAX], stop_count; /* scale: so many present, ascending */
-	uint32_t repeat;                       /* join, scale: joins; doorbell: slices */
-	uint32_t threads;                      /* floor: that send */
-	bool deaf;                             /* mesh: the extras don't read */
-	bool hold;   /* mesh: stay until standard input ends; scale: a line of it a stop */
-	bool unread; /* floor: nobody reads, so only few messages fit */
+	uint32_t extras;           /* mesh: present before the storm */
+	uint32_t also;             /* scale: peers besides the clients, such as the server itself */
+	uint32_t stops[STOPS_MAX]; /* scale: so many present, ascending */
+	uint32_t stop_count;
+	uint32_t repeat;  /* join, scale: joins */
+	uint32_t slices;  /* doorbell, scale: in which two members ring each other */
+	uint32_t threads; /* floor: that send */
+	bool deaf;        /* mesh: the extras don't read */
+	bool hold;        /* mesh: stay until standard input ends; scale: a line of it a stop */
+	bool unread;      /* floor: nobody reads, so only few messages fit */
 	uint64_t patience_ns;
 };
 

@@ -20,8 +20,7 @@
 /* IDs that others take meanwhile. */
 #define STRANGERS 8u
 
-#define QUIET_MS        50
-#define DOORBELL_SLICES 80u
+#define QUIET_MS 50
 
 struct costs {
 	uint64_t *ready_ns, *told_ns, *left_ns; /* of each join */
@@ -99,7 +98,7 @@ static int stop_at(
 	print_times("left", costs->left_ns, r->repeat);
 	(void)printf(", \"join_cpu_ns\": %" PRIu64 ", \"leave_cpu_ns\": %" PRIu64,
 		costs->join_cpu_ns / r->repeat, costs->leave_cpu_ns / r->repeat);
-	err = doorbell_measure(c, bare, DOORBELL_SLICES);
+	err = doorbell_measure(c, bare, r->slices);
 	(void)printf("}\n");
 	(void)fflush(stdout);
 	return err;

@@ -54,9 +54,9 @@ def messages(bench, server, milliseconds):
 class Bench:
     """famez-bench and famez-bench-messages, as this measurement calls them."""
 
-    def __init__(self, crowd, messages_path, patience, joins, milliseconds):
-        self.crowd, self.messages_path = crowd, messages_path
-        self.patience, self.joins, self.milliseconds = patience, joins, milliseconds
+    def __init__(self, crowd, messages_path, milliseconds):
+        """@crowd: a servers.Bench."""
+        self.crowd, self.messages_path, self.milliseconds = crowd, messages_path, milliseconds
 
     def trip(self, system, server, milliseconds):
         argv = [self.messages_path, "trip", system, "--split", "-b", "100", "-t",
@@ -70,9 +70,9 @@ class Bench:
         """A run a stop."""
         before = kernel_bytes()
         with system.start(stops[-1] + STRANGERS, vectors, messages=True) as server:
-            argv = [self.crowd, "scale", "-S", server.socket, "-p", str(server.serving), "-H",
-                    "-a", "1", "-n", str(vectors), "-w", str(self.patience),
-                    "-r", str(self.joins), "-s", ",".join(map(str, stops))]
+            argv = self.crowd.argv("scale", f"{stops[-1]}x{vectors}", [
+                "-S", server.socket, "-p", str(server.serving), "-H", "-a", "1",
+                *self.crowd.joins, *self.crowd.slices, "-s", ",".join(map(str, stops))])
             with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True) as crowd:
                 for stop in stops:

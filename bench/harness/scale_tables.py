@@ -121,6 +121,8 @@ def tables(runs):
                              list(exponent_rows(some)))
     yield ""
     for name, (title, unit, *_) in CURVES.items():
+        if not any(points(some, name, system) for system in systems(some)):
+            continue
         yield f"### {title}{', ' + unit if unit else ''}"
         yield ""
         yield from curve_table(some, name)

@@ -17,7 +17,6 @@ JOIN = ["66x4", "274x1", "300x4", "1000x4"]
 STALL = ["66x4"]
 DOORBELL = ["2x4", "100x4", "1000x4"]
 MEMORY = [f"{peers}x{vectors}" for peers in (10, 100, 1000) for vectors in (1, 4, 16)]
-JOINS = 200
 OURS_ALONE = ("burst", "memory")  # in which no other server takes part
 
 
@@ -29,8 +28,10 @@ def of_size(size):
 class Bench:
     """famez-bench, called for one run at a time."""
 
-    def __init__(self, path, patience):
+    def __init__(self, path, patience, joins=None, slices=None):
         self.path, self.patience = path, patience
+        self.joins = ["-r", str(joins)] if joins else []
+        self.slices = ["-l", str(slices)] if slices else []
 
     def argv(self, scenario, size, options):
         clients, vectors = of_size(size)
@@ -66,7 +67,7 @@ def mesh(bench, system, size):
 
 def join(bench, system, size):
     if not isinstance(system, Floor):
-        yield bench.on(system, "join", size, "-r", str(JOINS), more_peers=1)
+        yield bench.on(system, "join", size, *bench.joins, more_peers=1)
 
 
 def stall(bench, system, size):
@@ -80,7 +81,7 @@ def stall(bench, system, size):
 
 def doorbell(bench, system, size):
     if not isinstance(system, Floor):
-        yield bench.on(system, "doorbell", size)
+        yield bench.on(system, "doorbell", size, *bench.slices)
 
 
 def memory(bench, system, size):

@@ -211,7 +211,7 @@ def compare(build, *argv):
             [os.path.join(ROOT, "bench", "compare"), *argv, "--json", path,
              "--server", os.path.join(build, "broker", "famez-server"),
              "--bench", os.path.join(build, "bench")],
-            capture_output=True, text=True, check=False, timeout=120)
+            capture_output=True, text=True, check=False, timeout=500)
         with open(path, encoding="utf-8") as file:
             runs = [json.loads(line) for line in file]
     assert done.returncode == 0, (done.stdout[-500:], done.stderr[-1000:])
@@ -239,7 +239,8 @@ def built_large_messages_are_as_large_as_they_are_said_to_be(build):
 
 def built_servers_and_doorbells(build):
     runs, text = compare(build, "servers", "doorbells", "--only", "mesh,join,doorbell", "--sizes",
-                         "4x2", "--rounds", "1", "--systems", "floor-1,famez-1,stock")
+                         "4x2", "--rounds", "1", "--joins", "5", "--slices", "3", "--systems",
+                         "floor-1,famez-1,stock")
     assert any(run["system"] == "stock" and "absent" in run for run in runs)
     assert "Missing: `stock`: no path was given" in text
     doorbell = [run for run in runs if run["measurement"] == "doorbell" and "absent" not in run]
@@ -249,7 +250,7 @@ def built_servers_and_doorbells(build):
 
 def built_scale_climbs_from_stop_to_stop(build):
     runs, text = compare(build, "scale", "--sizes", "4x1,8x1,16x1", "--rounds", "1", "--joins", "3",
-                         "--time", "40", "--systems", "famez-1")
+                         "--slices", "2", "--time", "40", "--systems", "famez-1")
     made_for, runs = runs[:3], runs[3:]
     assert 0 < made_for[0]["made_for"] <= made_for[2]["made_for"], made_for
     assert [run["clients"] for run in runs] == [4, 8, 16]
