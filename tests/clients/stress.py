@@ -533,13 +533,15 @@ def test_a_server_killed_while_it_is_held_is_noticed():
 def test_a_broker_killed_in_the_middle_is_not_noticed():
     # The keeper has what the VMs hold; the next broker goes on.
     for scenario in ("mesh", "fanout", "churn"):
-        with Broker() as broker, live_stress(broker, scenario, "--peers", 20, "--time", 1) as live:
+        with Broker("--peers", "20") as broker, \
+                live_stress(broker, scenario, "--peers", 20, "--time", 1) as live:
             while not live.line().startswith("  doorbells"):
                 pass
             before = broker.child
             os.kill(before, signal.SIGKILL)
             done = live.end()
             assert done.code == 0 and "all accounted for" in done.out, (scenario, done)
+            assert f"{scenario}, messages" in done.out, (scenario, done)
             assert broker.child != before
 
 

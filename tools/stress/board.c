@@ -170,7 +170,6 @@ struct board_sums board_sum(const struct board *b)
 	for (unsigned p = 0; p < b->processes; p++) {
 		s.heard += atomic_load(&b->process[p].heard);
 		s.strays += atomic_load(&b->process[p].strays);
-		s.refused += atomic_load(&b->process[p].refused);
 		s.notices += atomic_load(&b->process[p].notices);
 		s.joined += atomic_load(&b->process[p].joined);
 	}

@@ -73,15 +73,13 @@ enum board_stage { BOARD_NOTHING, BOARD_MESH, BOARD_ROUND };
 struct board_process {
 	_Alignas(64) _Atomic uint64_t sent, heard,
 		strays; /* doorbells, messages: since the start */
-	_Atomic uint64_t
-		refused; /* sends that the fabric did not take, and that are not to be heard */
 	_Atomic unsigned joined;
 	_Atomic unsigned members; /* of the group, that it has reached */
 	_Atomic uint64_t notices;
-	_Alignas(64) _Atomic uint64_t arrived; /* how many steps it has ended */
-	_Atomic uint64_t alive_ns;             /* when it was last seen to get on */
-	_Atomic unsigned wanted, made;         /* snapshots: asked for by the parent, made by us */
-	struct histogram snapshot;             /* the current series'; ours until made == wanted */
+	_Atomic uint64_t arrived;      /* how many steps it has ended */
+	_Atomic uint64_t alive_ns;     /* when it was last seen to get on */
+	_Atomic unsigned wanted, made; /* snapshots: asked for by the parent, made by us */
+	struct histogram snapshot;     /* the current series'; ours until made == wanted */
 	/* Everything below is looked at by others once the process has ended, or at a step. */
 	struct histogram joined_ns,
 		opened_ns; /* connect to ID and memory, to the last own vector */
@@ -105,7 +103,7 @@ struct board {
 	_Atomic bool holds;          /* --hold: all are in */
 	_Atomic int server_pid;      /* of a server that we did not start; 0: not known */
 	/* Written by the process of the first VM, before its first step ends. */
-	unsigned vectors, others, witnesses;
+	unsigned vectors, others;
 	uint64_t other_vectors, descriptors_needed, lane_bytes;
 	bool has_mail;
 	int server_id; /* of a server that is a peer itself; BOARD_NOBODY: it is none, or not known
@@ -199,7 +197,7 @@ bool board_all_arrived(const struct board *b, uint64_t step);
 
 /* Sums over all processes. What is heard was counted as sent before, never after. */
 struct board_sums {
-	uint64_t sent, heard, strays, refused, notices;
+	uint64_t sent, heard, strays, notices;
 	unsigned joined;
 };
 struct board_sums board_sum(const struct board *b);

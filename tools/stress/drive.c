@@ -37,7 +37,7 @@ struct drive {
 	struct worker *w;
 	const struct pattern *pattern;
 	enum drive_what what;
-	uint64_t begun_ns, clock_ns, end_ns; /* from clock_ns to end_ns it is measured */
+	uint64_t clock_ns, end_ns; /* from the one to the other it is measured */
 	struct pace pace;
 	struct intent *queue; /* what found no room: from `first` on, `count` of them */
 	unsigned first, count, size;
@@ -302,8 +302,8 @@ struct drive *drive_begin(struct worker *w, const struct pattern *pattern, enum 
 		(void)drive_end(d);
 		return NULL;
 	}
-	d->begun_ns = d->now_ns = progress_now_ns();
-	d->clock_ns = d->begun_ns + (uint64_t)(w->options->warm_up_s * 1e9);
+	d->now_ns = progress_now_ns();
+	d->clock_ns = d->now_ns + (uint64_t)(w->options->warm_up_s * 1e9);
 	d->end_ns = d->clock_ns + ns;
 	if (pattern && (open ? set_the_pace(d) : first_questions(d))) {
 		(void)drive_end(d);

@@ -58,7 +58,7 @@ undo:
 
 void fleet_destroy(struct fleet *fleet)
 {
-	for (unsigned k = fleet->started; k-- > 0;) {
+	for (unsigned k = fleet->vms ? fleet->started : 0; k-- > 0;) {
 		struct fleet_vm *v = &fleet->vms[k];
 
 		if (v->id != FLEET_NOBODY) {

@@ -82,7 +82,7 @@ static uint64_t nr_open(void)
 
 int limits_explain(const struct limits_need *need, uint64_t may, struct verdict *verdict)
 {
-	uint64_t wanted = limits_descriptors(need), most = nr_open(), peers = need->peers;
+	uint64_t wanted = limits_descriptors(need), most = nr_open(), peers;
 	struct limits_need fewer = *need;
 	unsigned processes = limits_processes(need, may, 0);
 	char instead[64];

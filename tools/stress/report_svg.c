@@ -72,7 +72,7 @@ static void axes(const struct frame *f, const struct report *r)
 			x_of(n), TOP, x_of(n), BOTTOM);
 		text(f, x_of(n), BOTTOM + 18, "middle", SHARES[n]);
 	}
-	for (double d = f->low; d <= f->high; d++) {
+	for (int d = (int)f->low; d <= (int)f->high; d++) {
 		double y = y_of(f, pow(10, d));
 
 		fprintf(f->file, "<line x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f' stroke='#ddd'/>\n",

@@ -66,7 +66,6 @@ int run_join(struct worker *w)
 		return -1;
 	if (w->process == 0) {
 		w->board->others = w->fleet.others;
-		w->board->witnesses = w->fleet.witnesses;
 		w->board->descriptors_needed = w->fleet.descriptors_needed;
 		atomic_store(&w->board->server_pid, (int)server_pid_of_our_socket(w->socket));
 		atomic_store(&w->board->stage, BOARD_MESH);
