@@ -51,6 +51,10 @@
 
 #define TRIPS_MAX 1000000u
 
+/* The vector that is rung. Mail rings that of its sender's ID, and 0 is nobody's: here no ring can
+ * be taken for mail. */
+#define BELL 0u
+
 struct ring {
 	uint64_t there[2]; /* asker, answerer: see meet() */
 	_Alignas(64) uint64_t tail;
@@ -63,7 +67,7 @@ struct ring {
 struct pair {
 	const char *path;
 	bool raw, asks, streams;
-	uint16_t id, peer; /* a vector is who rings it */
+	uint16_t id, peer;
 	uint64_t round;
 	size_t bytes;
 	double seconds;
@@ -142,7 +146,7 @@ static void join(struct pair *p)
 /* All bells that we need. */
 static void know_bells(struct pair *p)
 {
-	struct famez_wake wake = {.vector = p->peer};
+	struct famez_wake wake = {.vector = BELL};
 	struct pollfd more = {.events = POLLIN};
 	struct famez_event event;
 
@@ -153,7 +157,7 @@ static void know_bells(struct pair *p)
 		return;
 	}
 	more.fd = famez_fd(p->f);
-	while (famez_vectors(p->f, p->id) <= p->peer || famez_vectors(p->f, p->peer) <= p->id) {
+	while (famez_vectors(p->f, p->id) <= BELL || famez_vectors(p->f, p->peer) <= BELL) {
 		int got = famez_next(p->f, &event);
 
 		if (got < 0)
@@ -162,7 +166,7 @@ static void know_bells(struct pair *p)
 			die("the other side can't be rung", ETIMEDOUT);
 	}
 	if (p->raw)
-		p->bell = famez_bell_fd(p->f, p->id, p->peer);
+		p->bell = famez_bell_fd(p->f, p->id, BELL);
 }
 
 /* Both are so far: phase 1, who the other one is; phase 2, it can be rung. One word each says ID,
@@ -204,10 +208,10 @@ static void ring(struct pair *p)
 
 	if (p->registers) {
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		p->registers[FAMEZ_REGISTER_DOORBELL / 4] = (uint32_t)p->peer << 16 | p->id;
+		p->registers[FAMEZ_REGISTER_DOORBELL / 4] = (uint32_t)p->peer << 16 | BELL;
 		return;
 	}
-	err = famez_ring(p->f, p->peer, p->id);
+	err = famez_ring(p->f, p->peer, BELL);
 	if (err)
 		die("famez_ring", err);
 }
@@ -239,7 +243,7 @@ static void sleep_until_rung(struct pair *p)
 
 		if (got < 0)
 			die("famez_next", got);
-		if (got && event.kind == FAMEZ_EVENT_DOORBELL && event.vector == p->peer)
+		if (got && event.kind == FAMEZ_EVENT_DOORBELL && event.vector == BELL)
 			return;
 		if (!got && poll(&ready, 1, HANG_MS) <= 0)
 			die("nobody rings", ETIMEDOUT);
