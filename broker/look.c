@@ -447,7 +447,7 @@ int look_start(
 	const struct sandbox *s, const struct look_file *files, unsigned count, unsigned spare)
 {
 	static const struct timeval patience = {.tv_sec = PATIENCE_S};
-	static const struct timeval moment = {.tv_usec = MOMENT_MS * 1000};
+	static const struct timeval moment = {.tv_usec = (suseconds_t)MOMENT_MS * 1000};
 	int err = 0;
 
 	assert(!lines_count && count <= LOOK_FILES_MAX && spare <= LOOK_SPARE_MAX);
@@ -465,7 +465,7 @@ int look_start(
 
 int look_await(void)
 {
-	uint64_t tries = 1000 / MOMENT_MS * PATIENCE_S;
+	unsigned tries = 1000 / MOMENT_MS * PATIENCE_S;
 	int fd = -1, err = 0;
 
 	for (unsigned n = 0; n < lines_count && !err; n++) {
