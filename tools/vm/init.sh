@@ -16,7 +16,9 @@ export PATH=/bin HOME=/root TERM=vt100
 mkdir -p /dev/shm
 mount -t tmpfs tmp /dev/shm
 mount -t tmpfs tmp /tmp
+# shellcheck disable=SC3045 # busybox has it
 ulimit -n 65536
+# shellcheck disable=SC2013 # words are what is wanted
 for word in $(cat /proc/cmdline); do
 	case $word in
 	famez.node=*) NODE=${word#*=} ;;
