@@ -62,8 +62,8 @@ static void enter(bool with_looker)
 	struct why why;
 
 	sandbox_words(words, WORDS);
-	if ((with_looker && look_start(&sandbox, &log, 1, LOOK_SPARE_MAX)) || sandbox_shed(&sandbox, &why) ||
-		sandbox_enter(&sandbox, tester, &why))
+	if ((with_looker && look_start(&sandbox, &log, 1, LOOK_SPARE_MAX)) ||
+		sandbox_shed(&sandbox, &why) || sandbox_enter(&sandbox, tester, &why))
 		_exit(99);
 }
 

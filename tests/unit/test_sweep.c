@@ -235,7 +235,7 @@ static void a_number_that_is_another_socket_now_is_nobodys(void **unused)
 	set_up();
 	sock = connect_one(&client);
 	take(2, sock, sweep_socket_cookie(sock) + 1000);
-	take(4, 200, 17); /* not even open */
+	take(4, 200, 17);     /* not even open */
 	state.bells[4] = 201; /* two, since the client's end makes up for one */
 	state.bells[5] = 202;
 	assert_int_equal(sweep(&state, END, found, MAX), 1);
