@@ -20,7 +20,7 @@ def full_mesh(workers):
     with Broker(vectors=VECTORS, workers=workers, verbose=0) as broker, folder() as place:
         file = os.path.join(place, "json")
         # A common store and one witness; every eventfd that arrives is compared.
-        done = stress(broker, "--peers", PEERS, "--seconds", 0, "--json", file, "--patience", 60,
+        done = stress(broker, "--peers", PEERS, "--time", 0, "--json", file, "--patience", 60,
                       timeout=RUN_HANG_SECONDS)
         assert done.code == 0, done
         with open(file, encoding="utf-8") as f:

@@ -517,16 +517,24 @@ def test_a_server_that_ends_leaves_no_qemu_spinning_at_its_door():
                  for _ in range(4)]
         until("the QEMUs connect", lambda: waiting_at(s.broker.path) == 4)
         os.kill(s.broker.pid, signal.SIGTERM)
+        # Else it may let them in first.
+        until("the keeper has told the broker to stop", lambda: signals_wait_for(child))
         os.kill(child, signal.SIGCONT)
         s.broker.stop()
         assert [qemu.wait() for qemu in qemus] == [1] * 4
+
+
+def signals_wait_for(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return any(int(line.split()[1], 16) for line in status
+                   if line.startswith(("SigPnd:", "ShdPnd:")))
 
 
 def waiting_at(path):
     """How many are connected to this path whom the listener has not accepted yet."""
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
         rows = [line.split() for line in table if line.rstrip().endswith(" " + path)]
-    return sum(not int(row[3], 16) & 0x10000 for row in rows)
+    return sum(row[6] == "0" for row in rows)  # no inode: nobody has a descriptor
 
 
 def test_a_device_outlives_its_server():
@@ -817,6 +825,7 @@ def test_ten_thousand_that_connect_and_vanish_harm_no_device():
         device = s.device()
         crowd = s.crowd()
         crowd("vanish", 10000)
+        until("those at the door have been dealt with", lambda: not waiting_at(s.broker.path))
         still_works(s, device)
 
 
