@@ -227,7 +227,7 @@ undo_socket:
 
 static int make(struct listener *l, const struct listener_wish *wish, struct why *why)
 {
-	struct listener_bound bound;
+	struct listener_bound bound = {.fd = -1};
 	int err;
 
 	if (strlen(wish->path) >= sizeof(((struct sockaddr_un *)0)->sun_path))

@@ -18,7 +18,8 @@ build=$(realpath "$1")
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 place=$(mktemp -d "${TMPDIR:-/tmp}/famez-test.XXXXXX")
 root=$place/root
-names=(famez-server famez-tools libfamez0 libfamez-dev famez-dkms)
+installed=(famez-server famez-tools libfamez0 libfamez-dev)
+names=("${installed[@]}" famez-dkms)
 container='' init=''
 passed=0 failed=0 skipped=0
 
@@ -321,7 +322,7 @@ removal_leaves_nothing() {
 	echo quit >&"$orders"
 	until_true inside famez-server --stop -S /run/famez/net.sock && [[ $(main_pid net) == 0 ]] || return 1
 	rm "$root/etc/famez/small.conf" # an administrator's own stays
-	inside apt-get -q purge -y "${names[@]}" || return 1
+	inside apt-get -q purge -y "${installed[@]}" || return 1
 	! inside find / -xdev -name '*famez*' -not -path '/proc/*' -not -path '/packages/*' \
 		-not -path '/usr/local/*' -not -path '/var/log/*' -not -path '/var/cache/*' | grep .
 }

@@ -497,23 +497,23 @@ void oom_as_before(void)
 }
 
 /* Its rules are tested elsewhere (tests/unit/test_watchdog.c); here there is none. */
-void watchdog_begin(struct watchdog *dog, unsigned seconds, uint64_t now)
+void watchdog_begin(struct watchdog *watchdog, unsigned seconds, uint64_t now)
 {
-	(void)dog;
+	(void)watchdog;
 	(void)seconds;
 	(void)now;
 }
 
-void watchdog_end(struct watchdog *dog)
+void watchdog_end(struct watchdog *watchdog)
 {
-	(void)dog;
+	(void)watchdog;
 }
 
-void watchdog_look(struct watchdog *dog, struct state *state, pid_t pid, uint64_t now)
+void watchdog_look(struct watchdog *watchdog, struct state *state, pid_t broker, uint64_t now)
 {
-	(void)dog;
+	(void)watchdog;
 	(void)state;
-	(void)pid;
+	(void)broker;
 	(void)now;
 }
 

@@ -78,9 +78,8 @@ static int start(struct broker *b, const char *program, const char *folder, unsi
 	unsigned vectors, const char *binds, int told)
 {
 	char log[PATH_MAX], notify[sizeof(b->socket)], n[16], p[16];
-	char *argv[] = {(char *)(size_t)program, (char *)"--foreground", (char *)"-S", b->socket,
-		(char *)"-n", n, (char *)"--peers", p, (char *)"--bind", (char *)(size_t)binds,
-		NULL};
+	char *argv[] = {(char *)program, (char *)"--foreground", (char *)"-S", b->socket,
+		(char *)"-n", n, (char *)"--peers", p, (char *)"--bind", (char *)binds, NULL};
 	struct process how = {.argv = argv, .notify = notify, .apart = true};
 
 	(void)snprintf(log, sizeof(log), "%s/broker.log", folder);

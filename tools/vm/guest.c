@@ -40,15 +40,14 @@ static int start_qemu(struct guest *g, const struct guest_kind *kind, int consol
 {
 	char name[64], cpu[32], ram[32], append[1024], con[32], ctl[32], err[PATH_MAX];
 	char *chardev = emit_chardev(kind->plan), *doorbell = emit_doorbell(kind->plan);
-	char *argv[] = {(char *)(size_t)kind->qemu, (char *)"-name", name, (char *)"-M",
-		(char *)"pc,hpet=off", (char *)"-accel", (char *)(size_t)kind->accel,
-		(char *)"-cpu", cpu, (char *)"-m", ram, (char *)"-nodefaults",
-		(char *)"-no-user-config", (char *)"-display", (char *)"none", (char *)"-no-reboot",
-		(char *)"-kernel", (char *)(size_t)kind->kernel, (char *)"-initrd",
-		(char *)(size_t)kind->initramfs, (char *)"-append", append, (char *)"-chardev", con,
-		(char *)"-serial", (char *)"chardev:con", (char *)"-chardev", ctl,
-		(char *)"-serial", (char *)"chardev:ctl", (char *)"-chardev", chardev,
-		(char *)"-device", doorbell, NULL};
+	char *argv[] = {(char *)kind->qemu, (char *)"-name", name, (char *)"-M",
+		(char *)"pc,hpet=off", (char *)"-accel", (char *)kind->accel, (char *)"-cpu", cpu,
+		(char *)"-m", ram, (char *)"-nodefaults", (char *)"-no-user-config",
+		(char *)"-display", (char *)"none", (char *)"-no-reboot", (char *)"-kernel",
+		(char *)kind->kernel, (char *)"-initrd", (char *)kind->initramfs, (char *)"-append",
+		append, (char *)"-chardev", con, (char *)"-serial", (char *)"chardev:con",
+		(char *)"-chardev", ctl, (char *)"-serial", (char *)"chardev:ctl",
+		(char *)"-chardev", chardev, (char *)"-device", doorbell, NULL};
 	struct process how = {.argv = argv, .keep = console, .keep_too = control, .apart = true};
 
 	(void)plan_name(kind->plan, g->node, name, sizeof(name));

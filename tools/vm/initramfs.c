@@ -112,7 +112,7 @@ static int put_library(struct cpio *c, struct names *n, const char *line, const 
 static int put_libraries(struct cpio *c, struct names *n, const char *program,
 	char libraries[INITRAMFS_LIBRARIES_BYTES])
 {
-	char *const argv[] = {(char *)"ldd", (char *)(size_t)program, NULL};
+	char *const argv[] = {(char *)"ldd", (char *)program, NULL};
 	struct process how = {.argv = argv};
 	char line[PATH_MAX + 64];
 	int ends[2], err = 0;

@@ -67,7 +67,7 @@ static int run(char *const *argv, const char *log)
 static int copy(const char *sources, const char *folder, const char *log)
 {
 	char of_driver[PATH_MAX], of_headers[PATH_MAX], to_headers[PATH_MAX + 16];
-	char *to_driver[] = {(char *)"cp", (char *)"-pRT", of_driver, (char *)(size_t)folder, NULL};
+	char *to_driver[] = {(char *)"cp", (char *)"-pRT", of_driver, (char *)folder, NULL};
 	char *to_include[] = {(char *)"cp", (char *)"-pRT", of_headers, to_headers, NULL};
 
 	(void)snprintf(of_driver, sizeof(of_driver), "%s", sources);
