@@ -61,7 +61,8 @@ def left_behind(place):
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
         sockets = [line for line in table if place in line]
     assert not sockets, sockets
-    assert os.listdir(os.path.join(place, "runtime")) == []
+    left = os.listdir(os.path.join(place, "runtime"))
+    assert not left, left
 
 
 def prepared(place):

@@ -52,6 +52,7 @@ def state_file(broker):
 
 
 def test_each_fatal_signal_has_a_successor():
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background ignores it, and so would it
     with Broker() as broker:
         kept(broker)
         peers = [broker.join() for _ in range(2)]
