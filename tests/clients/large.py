@@ -31,7 +31,7 @@ def full_mesh(workers):
         assert figures["doorbells"]["rung"] == figures["doorbells"]["arrived"] > 0
         assert figures["doorbells"]["strays"] == 0
         assert figures["doorbells"]["copies_checked"] == (
-            figures["doorbells"]["witnesses"] * (PEERS - 1) * VECTORS)
+            figures["doorbells"]["copies"] * (PEERS - 1) * VECTORS)
         broker.until_peers(0)
 
 

@@ -180,7 +180,7 @@ int letters_open(struct letters *l, struct fleet *fleet, uint64_t run, uint32_t 
 void letters_close(struct letters *l)
 {
 	if (l->fleet)
-		l->fleet->on_mail = NULL, l->fleet->on_doorbell = NULL;
+		l->fleet->on_mail = NULL; /* rings for what was read go on to come */
 	account_destroy(&l->account);
 	free(l->group_from);
 	*l = (struct letters){0};

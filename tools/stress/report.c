@@ -34,7 +34,7 @@ void report_head(const struct report *r)
 	printf("  %-9s %.36s, %u CPU%s, %.0f GiB%s\n", "machine", h->cpu, h->cpus,
 		h->cpus == 1 ? "" : "s", (double)h->memory_bytes / (1u << 30),
 		h->virtual_machine ? ", virtual" : "");
-	printf("  %-9s %.30s, %.26s, clock %.12s\n", "system", h->kernel, h->system, h->clock);
+	printf("  %-9s %.24s, %.30s, %.10s\n", "system", h->kernel, h->system, h->clock);
 	printf("  %-9s famez-stress %s%s%.40s\n", "versions", FAMEZ_VERSION,
 		r->server_version[0] ? ", " : "", r->server_version);
 	for (unsigned k = 0; k < count; k++)
