@@ -125,15 +125,20 @@ static int send_again(struct drive *d)
 	return 0;
 }
 
-static void record(struct drive *d, uint64_t from_ns, uint64_t t_ns, size_t bytes)
+/* Whatever has come, questions too. */
+static void count(struct drive *d, uint64_t from_ns, size_t bytes)
 {
 	struct board_series *s = d->w->series;
 
 	s->bytes += bytes;
-	if (from_ns < d->clock_ns)
-		return;
-	s->counted += d->now_ns <= d->end_ns;
-	histogram_record(&s->latency, d->now_ns - t_ns);
+	s->counted += from_ns >= d->clock_ns && d->now_ns <= d->end_ns;
+}
+
+static void record(struct drive *d, uint64_t from_ns, uint64_t t_ns, size_t bytes)
+{
+	count(d, from_ns, bytes);
+	if (from_ns >= d->clock_ns)
+		histogram_record(&d->w->series->latency, d->now_ns - t_ns);
 }
 
 /* VM `to` has heard something. `id`: where to answer. */
@@ -149,6 +154,7 @@ static int heard(struct drive *d, unsigned to, unsigned from, uint16_t id, unsig
 	case DRIVE_ASK: {
 		struct intent i = {to, from, id, DRIVE_ANSWER, false, t_ns};
 
+		count(d, d->now_ns, bytes);
 		err = intend(d, &i);
 		break;
 	}
