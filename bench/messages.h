@@ -61,10 +61,12 @@ struct run {
 	uint32_t senders; /* or those who ask: 1 */
 	uint32_t batch;   /* messages, at most, until they are flushed; 64 KiB at most */
 	uint32_t milliseconds;
-	bool trips;         /* round trips, not a stream */
-	bool split;         /* pin the receiver and the senders to different CPUs */
-	const char *socket; /* of the server, or a folder for sockets, or NATS's URL */
-	pid_t server;       /* whose CPU time counts as well; 0: nobody's */
+	bool trips;                     /* round trips, not a stream */
+	bool split;                     /* pin the receiver and the senders to different CPUs */
+	const char *socket;             /* of the server, or a folder for sockets, or NATS's URL */
+	const char *sockets[PEERS_MAX]; /* libfamez: the peers take them in turn; [0] is `socket` */
+	uint32_t socket_count;
+	pid_t server; /* whose CPU time counts as well; 0: nobody's */
 	struct stage *stage;
 	void *area; /* the system's own, made by its prepare() and inherited */
 };

@@ -67,10 +67,23 @@ static void peer_meet(struct peer_end *e, uint32_t id)
 	die("the other peer", ETIMEDOUT);
 }
 
+/* The likely mistake in a guest: fewer devices than peers. */
+__attribute__((noreturn)) static void cannot_join(const char *path, int err)
+{
+	char what[256];
+
+	(void)snprintf(what, sizeof(what), "joining %s%s", path,
+		err == -EBUSY ? ", which is one peer's at a time; give each its own, -S "
+				"/dev/famez0 -S /dev/famez1"
+			      : "");
+	die(what, err);
+}
+
 static struct peer_end *peer_join(struct run *r, uint32_t who, int spin_us)
 {
 	struct peer_area *area = r->area;
-	const struct famez_join how = {.socket = r->socket, .timeout_ms = PATIENCE_MS};
+	const char *path = r->sockets[who % r->socket_count];
+	const struct famez_join how = {.socket = path, .timeout_ms = PATIENCE_MS};
 	struct famez_mailbox mailbox = {.name = "bench", .spin_us = spin_us};
 	struct peer_end *e = calloc(1, sizeof(*e));
 	uint32_t others = who ? 1 : r->senders;
@@ -82,7 +95,7 @@ static struct peer_end *peer_join(struct run *r, uint32_t who, int spin_us)
 	if (!err)
 		err = famez_mailbox_open(e->f, &mailbox);
 	if (err)
-		die("joining", err);
+		cannot_join(path, err);
 	__atomic_store_n(&area->ids[who], (uint32_t)famez_id(e->f), __ATOMIC_SEQ_CST);
 	for (uint32_t i = 0; i < others; i++) {
 		uint32_t other = who ? 0 : i + 1, id = 0;

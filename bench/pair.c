@@ -45,7 +45,6 @@
 #define PAYLOAD_MAX 8192u
 #define LAST        (UINT64_C(1) << 63)
 
-#define RING_BYTES (UINT64_C(1) << 18)
 /* As libfamez: polls so long before it sleeps. */
 #define POLL_NS 20000u
 
@@ -62,7 +61,7 @@ struct ring {
 	_Alignas(64) uint64_t head;
 	_Alignas(64) uint32_t reader_sleeps;
 	_Alignas(64) uint32_t writer_sleeps;
-	_Alignas(64) unsigned char data[RING_BYTES];
+	_Alignas(64) unsigned char data[]; /* as many as a lane has */
 };
 
 struct pair {
@@ -75,6 +74,7 @@ struct pair {
 	struct famez *f; /* NULL: raw, in a guest */
 	void *memory;
 	struct ring *ring;
+	uint64_t ring_bytes;
 	int bell;   /* raw: ours */
 	int device; /* raw, in a guest, these two */
 	volatile uint32_t *registers;
@@ -94,10 +94,11 @@ static void find_ring(struct pair *p, uint64_t bytes)
 
 	if (famez_geometry_read(&g, p->memory, bytes))
 		die("the shared memory has no lanes", EOPNOTSUPP);
-	if ((uint64_t)g.ids * g.lane_bytes < sizeof(struct ring) ||
+	if ((uint64_t)(g.ids - 1) * g.lane_bytes < sizeof(struct ring) ||
 		!(g.features & FAMEZ_FEATURE_VECTOR_IS_SENDER))
 		die("the lanes are too small, or the vectors too few", ENOSPC);
 	p->ring = (struct ring *)(void *)famez_lane_data_at(p->memory, &g, 0, 0);
+	p->ring_bytes = g.lane_bytes;
 }
 
 /* Past the library, as anybody could speak to the driver. */
@@ -336,7 +337,7 @@ static size_t stride(const struct pair *p)
 /* Records are all as long, and a piece of the ring's end is left where one would not fit. */
 static uint64_t place(const struct pair *p, uint64_t number)
 {
-	return number % (RING_BYTES / stride(p)) * stride(p);
+	return number % (p->ring_bytes / stride(p)) * stride(p);
 }
 
 static void put_raw(struct pair *p, uint64_t number, const void *payload)
@@ -344,7 +345,7 @@ static void put_raw(struct pair *p, uint64_t number, const void *payload)
 	static uint64_t taken;
 	struct ring *r = p->ring;
 
-	while (number - taken >= RING_BYTES / stride(p))
+	while (number - taken >= p->ring_bytes / stride(p))
 		taken = wait_moved(p, &r->head, taken, &r->writer_sleeps);
 	memcpy(r->data + place(p, number), payload, p->bytes);
 	__atomic_store_n(&r->tail, number + 1, __ATOMIC_RELEASE);
@@ -361,7 +362,7 @@ static const void *take_raw(struct pair *p, uint64_t number)
 		__atomic_store_n(&r->head, number, __ATOMIC_RELEASE);
 		wake(p, &r->writer_sleeps);
 		put = wait_moved(p, &r->tail, put, &r->reader_sleeps);
-	} else if (number % (RING_BYTES / stride(p) / 4) == 0) {
+	} else if (number % (p->ring_bytes / stride(p) / 4) == 0) {
 		__atomic_store_n(&r->head, number, __ATOMIC_RELEASE);
 		wake(p, &r->writer_sleeps);
 	}

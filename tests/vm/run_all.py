@@ -45,7 +45,8 @@ def main():
         results = [run("test_device.py", theirs), run("test_guests.py", theirs + kit),
                    run("test_kernel.py", theirs + kit),
                    run("test_apparmor.py", theirs + kit),
-                   run("test_famez_vm.py", theirs + kit)]
+                   run("test_famez_vm.py", theirs + kit),
+                   run("test_programs.py", theirs + kit)]
         left = sorted(os.listdir(private))
     if left:
         print(f"FAIL nothing_is_left_behind: {left}")

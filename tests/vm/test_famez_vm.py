@@ -197,6 +197,8 @@ def test_what_would_not_do_is_said_in_one_line():
             (("xml", "--exec", "true"), "not an option of xml"),
             (("run", "--fam", "1G"), "not an option of run"),
             (("run", "-N", "65"), "1 to 64 guests"),
+            (("run", "--devices", "5"), "a number from 1 to 4"),
+            (("args", "--devices", "2"), "--devices is not an option of args"),
             (("run", "--timeout", "5"), "for --exec"),
             (("console",), "of which node"),
             (("start",), "args, xml, run or console"),

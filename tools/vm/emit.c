@@ -49,16 +49,29 @@ static char *option_with_path(const char *before, const char *path, const char *
 	return NULL;
 }
 
-char *emit_chardev(const struct plan *p)
+/* The first one's has no number. */
+static const char *chardev_of(unsigned device, char id[16])
 {
-	return option_with_path("socket,id=famez,path=", p->socket, "");
+	if (!device)
+		return "famez";
+	(void)snprintf(id, 16, "famez%u", device);
+	return id;
 }
 
-char *emit_doorbell(const struct plan *p)
+char *emit_chardev(const struct plan *p, unsigned device)
 {
-	char *text;
+	char id[16], before[40];
 
-	if (asprintf(&text, "ivshmem-doorbell,id=famez0,chardev=famez,vectors=%u", p->vectors) < 0)
+	(void)snprintf(before, sizeof(before), "socket,id=%s,path=", chardev_of(device, id));
+	return option_with_path(before, p->socket, "");
+}
+
+char *emit_doorbell(const struct plan *p, unsigned device)
+{
+	char id[16], *text;
+
+	if (asprintf(&text, "ivshmem-doorbell,id=famez%u,chardev=%s,vectors=%u", device,
+		    chardev_of(device, id), p->vectors) < 0)
 		return NULL;
 	return text;
 }
@@ -126,8 +139,8 @@ void emit_args(FILE *to, const struct plan *p)
 				p->ram >> 20, size_text(size, p->page));
 			put(to, "-machine", "memory-backend=ram");
 		}
-		put_argument(to, "-chardev", emit_chardev(p));
-		put_argument(to, "-device", emit_doorbell(p));
+		put_argument(to, "-chardev", emit_chardev(p, 0));
+		put_argument(to, "-device", emit_doorbell(p, 0));
 		if (p->fam)
 			put_fam(to, p, "");
 		(void)fputc('\n', to);

@@ -9,10 +9,10 @@
 
 #include <stdio.h>
 
-/** emit_device() - the doorbell device's two arguments' values: -chardev and -device. Each is
- * malloc()ed; NULL: out of memory. */
-char *emit_chardev(const struct plan *p);
-char *emit_doorbell(const struct plan *p);
+/** emit_chardev(), emit_doorbell() - the two arguments' values of a VM's doorbell device number
+ * @device, from 0: -chardev and -device. Each is malloc()ed; NULL: out of memory. */
+char *emit_chardev(const struct plan *p, unsigned device);
+char *emit_doorbell(const struct plan *p, unsigned device);
 
 /** emit_args() - a line a node: QEMU's arguments, quoted as a shell wants them. */
 void emit_args(FILE *to, const struct plan *p);

@@ -36,20 +36,47 @@
 
 #define END_MS 3000u
 
+/* Words of a QEMU's command line: those of all, and those of its devices. */
+#define WORDS_OF_ALL 32u
+#define WORDS_MAX    (WORDS_OF_ALL + 4u * PLAN_DEVICES_MAX + 1u)
+
+/* Puts the doorbell devices' words at @at. Returns 0 or -ENOMEM; free_devices() in either case. */
+static int add_devices(char **at, const struct plan *plan)
+{
+	for (unsigned device = 0; device < plan->devices; device++, at += 4) {
+		at[0] = (char *)"-chardev";
+		at[1] = emit_chardev(plan, device);
+		at[2] = (char *)"-device";
+		at[3] = emit_doorbell(plan, device);
+		if (!at[1] || !at[3])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_devices(char **at)
+{
+	for (; *at; at += 4) {
+		free(at[1]);
+		free(at[3]);
+	}
+}
+
 static int start_qemu(struct guest *g, const struct guest_kind *kind, int console, int control)
 {
 	char name[64], cpu[32], ram[32], append[1024], con[32], ctl[32], err[PATH_MAX];
-	char *chardev = emit_chardev(kind->plan), *doorbell = emit_doorbell(kind->plan);
-	char *argv[] = {(char *)kind->qemu, (char *)"-name", name, (char *)"-M",
+	char *argv[WORDS_MAX] = {(char *)kind->qemu, (char *)"-name", name, (char *)"-M",
 		(char *)"pc,hpet=off", (char *)"-accel", (char *)kind->accel, (char *)"-cpu", cpu,
 		(char *)"-m", ram, (char *)"-nodefaults", (char *)"-no-user-config",
 		(char *)"-display", (char *)"none", (char *)"-no-reboot", (char *)"-kernel",
 		(char *)kind->kernel, (char *)"-initrd", (char *)kind->initramfs, (char *)"-append",
 		append, (char *)"-chardev", con, (char *)"-serial", (char *)"chardev:con",
-		(char *)"-chardev", ctl, (char *)"-serial", (char *)"chardev:ctl",
-		(char *)"-chardev", chardev, (char *)"-device", doorbell, NULL};
+		(char *)"-chardev", ctl, (char *)"-serial", (char *)"chardev:ctl"};
 	struct process how = {.argv = argv, .keep = console, .keep_too = control, .apart = true};
+	char **devices = argv;
 
+	while (*devices)
+		devices++;
 	(void)plan_name(kind->plan, g->node, name, sizeof(name));
 	(void)snprintf(cpu, sizeof(cpu), "max,phys-bits=%u", kind->plan->phys_bits);
 	(void)snprintf(ram, sizeof(ram), "%lluM",
@@ -61,11 +88,12 @@ static int start_qemu(struct guest *g, const struct guest_kind *kind, int consol
 	(void)snprintf(ctl, sizeof(ctl), "socket,id=ctl,fd=%d", control);
 	(void)snprintf(err, sizeof(err), "%s/node%u.err", kind->folder, g->node);
 	how.output = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	g->pid = chardev && doorbell && how.output >= 0 ? process_start(&how) : -ENOMEM;
+	g->pid = add_devices(devices, kind->plan);
+	if (!g->pid)
+		g->pid = how.output >= 0 ? process_start(&how) : -EIO;
 	if (how.output >= 0)
 		(void)close(how.output); /* QEMU's */
-	free(chardev);
-	free(doorbell);
+	free_devices(devices);
 	if (g->pid > 0)
 		return 0;
 	(void)say("%s: %s", kind->qemu, strerror(-g->pid));

@@ -12,59 +12,67 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-	OPT_VERSION = 256,
-	OPT_ACCEL,
-	OPT_CACHE,
-	OPT_EXEC,
-	OPT_FAM,
-	OPT_FAM_FILE,
-	OPT_FOLDER,
-	OPT_HUGEPAGES,
-	OPT_KERNEL,
-	OPT_MAILBOX,
-	OPT_MEMORY,
-	OPT_MODULE,
-	OPT_NAME,
-	OPT_NODE,
-	OPT_NO_DRIVER,
-	OPT_PROGRAM,
-	OPT_TIMEOUT,
-};
 
 /* Of which commands an option is. */
 #define OF_PLAN    1u
 #define OF_RUN     2u
 #define OF_CONSOLE 4u
+#define OF_ALL     (OF_PLAN | OF_RUN | OF_CONSOLE)
 
-static const struct option options[] = {
-	{"accel", required_argument, NULL, OPT_ACCEL},
-	{"cache", required_argument, NULL, OPT_CACHE},
-	{"exec", required_argument, NULL, OPT_EXEC},
-	{"fam", required_argument, NULL, OPT_FAM},
-	{"fam-file", required_argument, NULL, OPT_FAM_FILE},
-	{"folder", required_argument, NULL, OPT_FOLDER},
-	{"help", no_argument, NULL, 'h'},
-	{"hugepages", required_argument, NULL, OPT_HUGEPAGES},
-	{"kernel", required_argument, NULL, OPT_KERNEL},
-	{"mailbox", required_argument, NULL, OPT_MAILBOX},
-	{"memory", required_argument, NULL, OPT_MEMORY},
-	{"module", required_argument, NULL, OPT_MODULE},
-	{"name", required_argument, NULL, OPT_NAME},
-	{"no-driver", no_argument, NULL, OPT_NO_DRIVER},
-	{"node", required_argument, NULL, OPT_NODE},
-	{"nodes", required_argument, NULL, 'N'},
-	{"program", required_argument, NULL, OPT_PROGRAM},
-	{"socketpath", required_argument, NULL, 'S'},
-	{"timeout", required_argument, NULL, OPT_TIMEOUT},
-	{"vectors", required_argument, NULL, 'n'},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{NULL, 0, NULL, 0},
+struct chosen {
+	struct run_how how;
+	const char *folder;
+	bool help, version;
+	unsigned of;     /* commands that all options given are of */
+	const char *odd; /* the last option that is not of all of them */
 };
+
+enum kind { TEXT, NUMBER, SIZE, FLAG, PROGRAM };
+
+/* Each option once: what it sets in struct chosen, and for a number the most that it may be. */
+struct word {
+	const char *name;
+	int letter; /* 0: none */
+	unsigned of;
+	enum kind kind;
+	size_t at;
+	unsigned most;
+};
+
+#define AT(field) offsetof(struct chosen, field)
+
+static const struct word words[] = {
+	{"accel", 0, OF_RUN, TEXT, AT(how.accel), 0},
+	{"cache", 0, OF_RUN, TEXT, AT(how.cache), 0},
+	{"devices", 0, OF_RUN, NUMBER, AT(how.plan.devices), PLAN_DEVICES_MAX},
+	{"exec", 0, OF_RUN, TEXT, AT(how.exec), 0},
+	{"fam", 0, OF_PLAN, SIZE, AT(how.plan.fam), 0},
+	{"fam-file", 0, OF_PLAN, TEXT, AT(how.plan.fam_path), 0},
+	{"folder", 0, OF_CONSOLE, TEXT, AT(folder), 0},
+	{"help", 'h', OF_ALL, FLAG, AT(help), 0},
+	{"hugepages", 0, OF_PLAN, SIZE, AT(how.plan.page), 0},
+	{"kernel", 0, OF_RUN, TEXT, AT(how.image), 0},
+	{"mailbox", 0, OF_PLAN, SIZE, AT(how.plan.mailbox), 0},
+	{"memory", 0, OF_PLAN | OF_RUN, SIZE, AT(how.plan.ram), 0},
+	{"module", 0, OF_RUN, TEXT, AT(how.module), 0},
+	{"name", 0, OF_PLAN | OF_RUN, TEXT, AT(how.plan.name), 0},
+	{"no-driver", 0, OF_RUN, FLAG, AT(how.no_driver), 0},
+	{"node", 0, OF_PLAN, NUMBER, AT(how.plan.first), PLAN_NODES_MAX},
+	{"nodes", 'N', OF_PLAN | OF_RUN, NUMBER, AT(how.plan.nodes), PLAN_NODES_MAX},
+	{"program", 0, OF_RUN, PROGRAM, 0, 0},
+	{"socketpath", 'S', OF_PLAN | OF_RUN, TEXT, AT(how.plan.socket), 0},
+	{"timeout", 0, OF_RUN, NUMBER, AT(how.timeout_s), 1000000},
+	{"vectors", 'n', OF_PLAN, NUMBER, AT(how.plan.vectors), 2048},
+	{"version", 0, OF_ALL, FLAG, AT(version), 0},
+};
+
+#define WORDS (sizeof(words) / sizeof(words[0]))
+/* What getopt_long() says of an option without a letter: this and its place in `words`. */
+#define LONG_ONLY 256
 
 static void print_help(void)
 {
@@ -90,6 +98,8 @@ static void print_help(void)
 		"            -N, --nodes N          guests, 1 to %u (2); --memory SIZE of each "
 		"(128M)\n"
 		"                --accel A          as QEMU's -accel ($FAMEZ_ACCEL, or tcg)\n"
+		"                --devices N        of each guest, 1 to %u (1): /dev/famez0 and "
+		"on\n"
 		"                --exec CMD         what each runs ($NODE of $NODES), and then "
 		"ends;\n"
 		"                                   --timeout S: within S seconds\n"
@@ -100,7 +110,7 @@ static void print_help(void)
 		"\n"
 		"The tour, two VMs that chat: famez-vm run --nodes 2\n"
 		"Exit: 0 done, 1 failed, 2 wrong usage; --exec: the largest of the guests'\n",
-		FAM_PATH_USUAL, RUN_NODES_MAX);
+		FAM_PATH_USUAL, RUN_NODES_MAX, PLAN_DEVICES_MAX);
 }
 
 static int wrong(const char *what, const char *text, const char *right)
@@ -131,13 +141,6 @@ static int size(const char *what, const char *text, uint64_t *out)
 	return wrong(what, text, "bytes, or with K, M, G or T, such as 64M");
 }
 
-struct chosen {
-	struct run_how how;
-	const char *folder;
-	unsigned of;     /* commands that all options given are of */
-	const char *odd; /* the last option that is not of all of them */
-};
-
 static int add_program(struct chosen *c, const char *path)
 {
 	if (c->how.programs_count == RUN_PROGRAMS_MAX)
@@ -146,132 +149,63 @@ static int add_program(struct chosen *c, const char *path)
 	return 0;
 }
 
-static void only_of(struct chosen *c, unsigned of, const char *name)
+/* One option that was given. Returns 0, or 2 after having said what was wrong. */
+static int take(struct chosen *c, const struct word *w, const char *text)
 {
-	c->of &= of;
-	c->odd = name;
-}
+	char *at = (char *)c + w->at, dashed[16];
 
-static int take_plan(struct chosen *c, int which, const char *text)
-{
-	struct plan *p = &c->how.plan;
-
-	switch (which) {
-	case 'N':
-		only_of(c, OF_PLAN | OF_RUN, "--nodes");
-		return number("--nodes", text, PLAN_NODES_MAX, &p->nodes);
-	case 'S':
-		only_of(c, OF_PLAN | OF_RUN, "--socketpath");
-		p->socket = text;
+	(void)snprintf(dashed, sizeof(dashed), "--%s", w->name);
+	if (w->of != OF_ALL) {
+		c->of &= w->of;
+		c->odd = w->name;
+	}
+	switch (w->kind) {
+	case TEXT:
+		*(const char **)(void *)at = text;
 		return 0;
-	case 'n':
-		only_of(c, OF_PLAN, "--vectors");
-		return number("--vectors", text, 2048, &p->vectors);
-	case OPT_NODE:
-		only_of(c, OF_PLAN, "--node");
-		if (number("--node", text, PLAN_NODES_MAX, &p->first))
-			return 2;
-		p->last = p->first;
+	case NUMBER:
+		return number(dashed, text, w->most, (unsigned *)(void *)at);
+	case SIZE:
+		return size(dashed, text, (uint64_t *)(void *)at);
+	case FLAG:
+		*(bool *)at = true;
 		return 0;
-	case OPT_MAILBOX:
-		only_of(c, OF_PLAN, "--mailbox");
-		return size("--mailbox", text, &p->mailbox);
-	case OPT_FAM:
-		only_of(c, OF_PLAN, "--fam");
-		return size("--fam", text, &p->fam);
-	case OPT_FAM_FILE:
-		only_of(c, OF_PLAN, "--fam-file");
-		p->fam_path = text;
-		return 0;
-	case OPT_MEMORY:
-		only_of(c, OF_PLAN | OF_RUN, "--memory");
-		return size("--memory", text, &p->ram);
-	case OPT_HUGEPAGES:
-		only_of(c, OF_PLAN, "--hugepages");
-		return size("--hugepages", text, &p->page);
 	default:
-		only_of(c, OF_PLAN | OF_RUN, "--name");
-		p->name = text;
-		return 0;
-	}
-}
-
-static int take_run(struct chosen *c, int which, const char *text)
-{
-	struct run_how *how = &c->how;
-
-	if (which == OPT_FOLDER) {
-		only_of(c, OF_CONSOLE, "--folder");
-		c->folder = text;
-		return 0;
-	}
-	switch (which) {
-	case OPT_ACCEL:
-		only_of(c, OF_RUN, "--accel");
-		how->accel = text;
-		return 0;
-	case OPT_CACHE:
-		only_of(c, OF_RUN, "--cache");
-		how->cache = text;
-		return 0;
-	case OPT_EXEC:
-		only_of(c, OF_RUN, "--exec");
-		how->exec = text;
-		return 0;
-	case OPT_KERNEL:
-		only_of(c, OF_RUN, "--kernel");
-		how->image = text;
-		return 0;
-	case OPT_MODULE:
-		only_of(c, OF_RUN, "--module");
-		how->module = text;
-		return 0;
-	case OPT_NO_DRIVER:
-		only_of(c, OF_RUN, "--no-driver");
-		how->no_driver = true;
-		return 0;
-	case OPT_PROGRAM:
-		only_of(c, OF_RUN, "--program");
 		return add_program(c, text);
-	default:
-		only_of(c, OF_RUN, "--timeout");
-		return number("--timeout", text, 1000000, &how->timeout_s);
 	}
+}
+
+static const struct word *word_of(int which)
+{
+	for (size_t i = 0; i < WORDS; i++)
+		if (words[i].letter ? words[i].letter == which : LONG_ONLY + (int)i == which)
+			return &words[i];
+	return NULL;
 }
 
 /* Returns -1 to go on, else an exit code. */
 static int take_options(struct chosen *c, int argc, char **argv)
 {
-	int which, code;
+	struct option longs[WORDS + 1] = {0};
+	int which;
 
-	while ((which = getopt_long(argc, argv, "hN:n:S:", options, NULL)) != -1) {
-		switch (which) {
-		case 'h':
-			print_help();
-			return 0;
-		case OPT_VERSION:
-			(void)printf("famez-vm %s\n", FAMEZ_VERSION);
-			return 0;
-		case '?':
+	for (size_t i = 0; i < WORDS; i++)
+		longs[i] = (struct option){words[i].name,
+			words[i].kind == FLAG ? no_argument : required_argument, NULL,
+			words[i].letter ? words[i].letter : LONG_ONLY + (int)i};
+	while ((which = getopt_long(argc, argv, "hN:n:S:", longs, NULL)) != -1) {
+		const struct word *w = word_of(which);
+
+		if (!w || take(c, w, optarg))
 			return 2;
-		case OPT_ACCEL:
-		case OPT_CACHE:
-		case OPT_EXEC:
-		case OPT_FOLDER:
-		case OPT_KERNEL:
-		case OPT_MODULE:
-		case OPT_NO_DRIVER:
-		case OPT_PROGRAM:
-		case OPT_TIMEOUT:
-			code = take_run(c, which, optarg);
-			break;
-		default:
-			code = take_plan(c, which, optarg);
-			break;
-		}
-		if (code)
-			return code;
+		if (c->help)
+			print_help();
+		else if (c->version)
+			(void)printf("famez-vm %s\n", FAMEZ_VERSION);
+		if (c->help || c->version)
+			return 0;
 	}
+	c->how.plan.last = c->how.plan.first;
 	return -1;
 }
 
@@ -349,11 +283,11 @@ int main(int argc, char **argv)
 		unsigned of;
 	} commands[] = {
 		{"args", OF_PLAN}, {"xml", OF_PLAN}, {"run", OF_RUN}, {"console", OF_CONSOLE}};
-	struct chosen c = {.of = OF_PLAN | OF_RUN | OF_CONSOLE};
+	struct chosen c = {.of = OF_ALL};
 	unsigned command = 0;
 	int code;
 
-	c.how.plan = (struct plan){.nodes = 2, .name = "node"};
+	c.how.plan = (struct plan){.nodes = 2, .devices = 1, .name = "node"};
 	code = take_options(&c, argc, argv);
 	if (code >= 0)
 		return code;
@@ -367,7 +301,8 @@ int main(int argc, char **argv)
 		return wrong("the command", argv[optind], "args, xml, run or console");
 	optind++;
 	if (!(c.of & commands[command].of)) {
-		(void)say("%s is not an option of %s (see --help)", c.odd, commands[command].name);
+		(void)say(
+			"--%s is not an option of %s (see --help)", c.odd, commands[command].name);
 		return 2;
 	}
 	if (optind < argc - (command == 3))

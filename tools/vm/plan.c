@@ -125,8 +125,8 @@ static int check_memory(struct plan *p, char why[PLAN_WHY_BYTES])
 static int check_addresses(struct plan *p, char why[PLAN_WHY_BYTES])
 {
 	char a[SIZE_TEXT_BYTES];
-	uint64_t bars =
-		(p->mailbox > SMALL_BAR ? p->mailbox : 0) + (p->fam > SMALL_BAR ? p->fam : 0);
+	uint64_t bars = (p->mailbox > SMALL_BAR ? p->mailbox * p->devices : 0) +
+			(p->fam > SMALL_BAR ? p->fam : 0);
 	unsigned bits = 2;
 
 	for (uint64_t reach = 1; reach && reach < bars; reach *= 2)

@@ -14,6 +14,9 @@
 /** IDs are 0 to 65535; 0 is nobody's, and the server has one too. */
 #define PLAN_NODES_MAX 65534u
 
+/** Doorbell devices of one VM. */
+#define PLAN_DEVICES_MAX 4u
+
 /** Bits of an address that QEMU gives a guest unless told otherwise; the most that x86 has. */
 #define PLAN_PHYS_BITS_USUAL 40u
 #define PLAN_PHYS_BITS_MAX   52u
@@ -22,6 +25,7 @@
 struct plan {
 	unsigned nodes;
 	unsigned first, last; /* which of them are to be shown, from 1 */
+	unsigned devices;     /* doorbell devices of each VM, all of this fabric */
 	unsigned vectors;     /* of each peer */
 	const char *socket;   /* the broker's; borrowed, as all text here */
 	const char *name;     /* of the VMs, before the number */

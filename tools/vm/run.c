@@ -52,9 +52,10 @@
 
 #define POLLS_MAX (2 + 2 * RUN_NODES_MAX + DOORS_MAX + 1)
 
-/* One guest's console line by line, for --exec. */
+/* One guest's console line by line, for --exec; what is longer comes in pieces. A program's JSON
+ * should not. */
 struct lines {
-	char text[512];
+	char text[16384];
 	size_t bytes;
 };
 
@@ -174,9 +175,11 @@ static int make_kit(struct run *r)
 
 /* ---- the broker -------------------------------------------------------------------------- */
 
-/* So that node I has ID I, whoever boots first. */
+/* So that node I has ID I, whoever boots first, and its further devices the IDs behind all nodes'.
+ */
 static int write_binds(const struct run *r, char path[PATH_MAX + 16])
 {
+	const struct plan *p = &r->how->plan;
 	char name[64];
 	FILE *to;
 
@@ -184,16 +187,16 @@ static int write_binds(const struct run *r, char path[PATH_MAX + 16])
 	to = fopen(path, "we");
 	if (!to)
 		return say("%s: %s", path, strerror(errno));
-	for (unsigned node = 1; node <= r->how->plan.nodes; node++)
-		(void)fprintf(to, "id=%u name=%s\n", node,
-			plan_name(&r->how->plan, node, name, sizeof(name)));
+	for (unsigned id = 1; id <= p->nodes * p->devices; id++)
+		(void)fprintf(to, "id=%u name=%s\n", id,
+			plan_name(p, (id - 1) % p->nodes + 1, name, sizeof(name)));
 	return fclose(to) == 0 ? 0 : say("%s: %s", path, strerror(errno));
 }
 
 static int start_broker(struct run *r)
 {
 	struct plan *p = &r->how->plan;
-	unsigned peers = p->nodes + PEERS_BESIDES;
+	unsigned peers = p->nodes * p->devices + PEERS_BESIDES;
 	char binds[PATH_MAX + 16];
 
 	if (peers < PEERS_MIN)
