@@ -50,7 +50,8 @@ struct broker {
 	uint16_t workers_running;
 	int signal_fd;
 	uint64_t begun_ns;
-	struct sweep_found *found; /* clients that the broker before us had not got round to */
+	bool reload_due, report_due; /* brokers before us died over them */
+	struct sweep_found *found;   /* clients that the broker before us had not got round to */
 	unsigned found_count;
 };
 
@@ -315,6 +316,7 @@ static int fabric_open(struct broker *b)
 		goto undo_report;
 	}
 	registrar_find(&b->registrar, b->found, b->found_count);
+	registrar_resume(&b->registrar, b->reload_due, b->report_due);
 	store_open(b);
 	err = tables_init(b);
 	if (!err)
@@ -559,13 +561,14 @@ static int take_stock(struct broker *b)
 	return 0;
 }
 
-/* The broker before us was to read the files of rules again, and could not make what they want. */
+/* Brokers before us did not come to read the files of rules again, or may not make the sockets that
+ * they want. */
 static void reread_rules(struct server *s)
 {
 	struct why why;
 	int err;
 
-	if (!s->state.live->reread)
+	if (!s->rules.zone_file && !s->rules.bind_file)
 		return;
 	err = rules_read(&s->rules, seating_carried(&s->state), &why);
 	if (!err)
@@ -577,7 +580,31 @@ static void reread_rules(struct server *s)
 		(void)gates_listen(&s->state.rules->gates); /* where that fails, serve() says so */
 		rules_log(&s->rules);
 	}
-	s->state.live->reread = 0;
+}
+
+static bool is_due(struct errand *errand, const char *what)
+{
+	bool given_up, again = errand_again(errand, &given_up);
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "%u brokers died over it", ERRAND_TRIES_MAX);
+	if (given_up)
+		log_event(failed, LOG_TEXT("what", what), LOG_TEXT("error", text));
+	return again;
+}
+
+/* What was asked for, and brokers before us had not done. */
+static void take_up_errands(struct broker *b)
+{
+	struct state_live *live = b->server->state.live;
+
+	b->report_due = is_due(&live->report, "report");
+	b->reload_due = is_due(&live->reload, "reload");
+	if (b->reload_due)
+		errand_begin(&live->reload);
+	if (b->reload_due || live->reread)
+		reread_rules(b->server);
+	live->reread = 0;
 	state_point();
 }
 
@@ -610,7 +637,7 @@ int broker_main(void *server)
 	pin(b.server);
 	err = take_stock(&b);
 	if (!err) {
-		reread_rules(b.server);
+		take_up_errands(&b);
 		err = run(&b);
 	}
 	free(b.found);

@@ -57,9 +57,8 @@ struct keeping {
 	struct watchdog watchdog;
 	unsigned stillborn; /* in a row */
 	unsigned restarts;
-	int stop;             /* the signal that ends us; 0: none yet */
-	bool hang_up, report; /* to be passed on to the next broker */
-	int code;             /* our exit code; -1: we go on */
+	int stop; /* the signal that ends us; 0: none yet */
+	int code; /* our exit code; -1: we go on */
 };
 
 static uint64_t now_ns(void)
@@ -118,14 +117,9 @@ static void begin(struct keeping *s)
 		return;
 	}
 	s->broker = pid;
-	/* They are blocked there, too, and wait. */
+	/* It is blocked there, too, and waits. */
 	if (s->stop)
 		tell_to_stop(s);
-	if (s->hang_up)
-		(void)kill(pid, SIGHUP);
-	if (s->report)
-		(void)kill(pid, SIGUSR1);
-	s->hang_up = s->report = false;
 }
 
 static void begin_if_due(struct keeping *s)
@@ -363,9 +357,10 @@ static void on_stop(struct keeping *s, int number)
 		s->due_ns = now_ns(); /* who waits to be accepted is turned away by a broker */
 }
 
-static void pass_on(struct keeping *s, int number, bool *later)
+/* Written down first: the broker may be dead, and we have not heard of it; or die over it. */
+static void pass_on(const struct keeping *s, int number, struct errand *errand)
 {
-	*later = !s->broker;
+	errand_ask(errand);
 	if (s->broker)
 		(void)kill(s->broker, number);
 }
@@ -378,10 +373,10 @@ static void on_signal(struct keeping *s, int number)
 		on_stop(s, number);
 		return;
 	case SIGHUP:
-		pass_on(s, number, &s->hang_up);
+		pass_on(s, number, &s->k->state->live->reload);
 		return;
 	case SIGUSR1:
-		pass_on(s, number, &s->report);
+		pass_on(s, number, &s->k->state->live->report);
 		return;
 	case SIGUSR2:
 		begin_check(s);

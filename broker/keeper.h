@@ -12,8 +12,9 @@
  *
  *   SIGTERM, SIGINT   the broker ends well, and so does the keeper. Where systemd has all that
  *                     is open (store.h), the broker is killed, so that nobody notices
- *   SIGHUP, SIGUSR1   are passed on. Where a SIGHUP brings other sockets of IDs, the broker ends,
- *                     and its successor makes them
+ *   SIGHUP, SIGUSR1   are written down in the state (errand.h), then passed on: if the broker dies
+ *                     over them, its successor does what they ask for. Where a SIGHUP brings other
+ *                     sockets of IDs, the broker ends, and its successor makes them
  *   SIGUSR2           upgrade: the program file as it is now is asked whether it can read the
  *                     state; then the broker is killed, and the keeper becomes that program by
  *                     execve(2), same process, same descriptors. One whose broker does not come

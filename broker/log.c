@@ -79,7 +79,9 @@ static _Atomic bool stuck; /* the logger hangs in a write; nothing more is logge
 static unsigned sources_count;
 static struct log_source *sources;
 static struct wakeup wake;
-static _Atomic bool stopping, reopening;
+static _Atomic bool stopping;
+static _Atomic unsigned reopens_asked, reopens_done;
+static struct wakeup *reopened; /* rung when they are as many */
 static _Atomic uint64_t dropped;
 static _Atomic bool asked;
 static void (*asked_print)(void *);
@@ -425,11 +427,17 @@ static void reopen_now(void)
 }
 
 /* Before each line: one that was queued after log_reopen() is for the new file, and who sees it
- * sees `reopening`. What was queued before may be in either. */
+ * sees `reopens_asked`. What was queued before may be in either. */
 static void reopen_if_asked(void)
 {
-	if (atomic_exchange(&reopening, false))
-		reopen_now();
+	unsigned now = atomic_load(&reopens_asked);
+
+	if (now == atomic_load_explicit(&reopens_done, memory_order_relaxed))
+		return;
+	reopen_now();
+	atomic_store(&reopens_done, now);
+	if (reopened)
+		wakeup_ring(reopened);
 }
 
 static void append(struct log_source *s, const struct log_piece *piece)
@@ -491,7 +499,7 @@ static void *run(void *unused)
 		if (stop)
 			return NULL;
 		wakeup_sleep(&wake);
-		if (!write_queued() && !atomic_load(&stopping) && !atomic_load(&reopening) &&
+		if (!write_queued() && !atomic_load(&stopping) && log_reopened() &&
 			!atomic_load(&asked))
 			(void)!read(wake.fd, &rings, sizeof(rings));
 		wakeup_awake(&wake);
@@ -574,10 +582,16 @@ bool log_stop(void)
 	return true;
 }
 
-void log_reopen(void)
+void log_reopen(struct wakeup *done)
 {
-	atomic_store(&reopening, true);
+	reopened = done;
+	(void)atomic_fetch_add(&reopens_asked, 1);
 	wakeup_force(&wake);
+}
+
+bool log_reopened(void)
+{
+	return atomic_load(&reopens_asked) == atomic_load(&reopens_done);
 }
 
 void log_ask(void (*print)(void *), void *argument)

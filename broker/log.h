@@ -92,6 +92,7 @@ struct log_field {
 #define LOG_NUMBER(key, value) ((struct log_field){(key), NULL, (uint64_t)(value)})
 
 struct look_file;
+struct wakeup;
 
 struct log_config {
 	const char *file; /* NULL: standard error; borrowed */
@@ -137,9 +138,13 @@ bool log_stop(void);
 
 /**
  * log_reopen() - have the logger open its file anew (the old one was rotated). What is logged
- * afterwards is in the new one; what still waits may be in either.
+ * afterwards is in the new one; what still waits may be in either. @done, NULL: nobody, is rung
+ * once log_reopened(); one and the same each time. One thread's.
  */
-void log_reopen(void);
+void log_reopen(struct wakeup *done);
+
+/** log_reopened() - has it been opened anew, or failed to be, as often as was asked for? */
+bool log_reopened(void);
 
 /** log_dropped() - lines lost to full queues so far. Any thread. */
 uint64_t log_dropped(void);

@@ -361,6 +361,8 @@ static void start_report(struct registrar *r)
 	const struct membership *m = &r->membership;
 
 	r->report_wanted = false;
+	r->reports_begun++;
+	errand_begin(&r->state->live->report);
 	atomic_store(&r->report->busy, true);
 	/* Of this very moment, as the log's end that workers will tell of. */
 	r->report->present = m->present;
@@ -400,6 +402,39 @@ static void read_rules(struct registrar *r)
 	r->widen_wanted = true;
 }
 
+static void reload(struct registrar *r)
+{
+	errand_begin(&r->state->live->reload);
+	log_reopen(&r->wakeup);
+	r->reloading = true;
+	read_rules(r);
+	r->rewind_wanted = true;
+}
+
+static bool reload_is_over(const struct registrar *r)
+{
+	return r->reloading && log_reopened();
+}
+
+static bool report_is_over(const struct registrar *r)
+{
+	return r->reports_noted != r->reports_begun &&
+	       atomic_load(&r->report->over) == r->reports_begun;
+}
+
+/* Of a reload the rules are in the state, and who was held back is looked at by any successor. */
+static void note_what_is_done(struct registrar *r)
+{
+	if (reload_is_over(r)) {
+		r->reloading = false;
+		errand_done(&r->state->live->reload);
+	}
+	if (report_is_over(r)) {
+		r->reports_noted = r->reports_begun;
+		errand_done(&r->state->live->report);
+	}
+}
+
 /* The keeper's watchdog wants to know whether we all turn; workers say so in theirs. */
 static void answer(struct registrar *r)
 {
@@ -430,9 +465,7 @@ static void take_signal(struct registrar *r, unsigned number)
 		r->stop = true;
 		return;
 	case SIGHUP:
-		log_reopen();
-		read_rules(r);
-		r->rewind_wanted = true;
+		reload(r);
 		return;
 	case SIGUSR1:
 		r->report_wanted = true;
@@ -616,6 +649,7 @@ static int turn(struct registrar *r)
 		start_report(r);
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
+	note_what_is_done(r);
 	look_who_waits(r);
 	take_found(r);
 	accept_some(r);
@@ -635,7 +669,8 @@ static int turn(struct registrar *r)
 		asleep = !room_for_an_event(r);
 	} else {
 		asleep = (!r->ready || r->paused) && !r->found_count && !messages_wait(r) &&
-			 !r->watch_left && !(r->report_wanted && !atomic_load(&r->report->busy));
+			 !r->watch_left && !reload_is_over(r) && !report_is_over(r) &&
+			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
 	wakeup_awake(&r->wakeup);
@@ -771,6 +806,12 @@ void registrar_find(struct registrar *r, const struct sweep_found *found, unsign
 	r->found_count = count;
 }
 
+void registrar_resume(struct registrar *r, bool reload, bool report)
+{
+	r->reloading = reload;
+	r->report_wanted = report;
+}
+
 /* Who waits to be accepted would be closed silently with the socket. */
 static void turn_away_the_rest(struct registrar *r)
 {
@@ -794,6 +835,8 @@ int registrar_run(struct registrar *r, struct worker *workers, const struct list
 	r->workers = workers;
 	r->ports[0].fd = listener->fd;
 	r->signal_fd = signal_fd;
+	if (r->reloading)
+		log_reopen(&r->wakeup);
 	while (!r->stop && !err) {
 		err = turn(r);
 		if (!err)

@@ -72,11 +72,13 @@ struct registrar {
 	struct __kernel_timespec pause_time, settle_time, mend_time, wait_time;
 	uint64_t wake_count;
 	unsigned reports_missing;
-	uint32_t watch_next, watch_left; /* seats to look at for who is to be rung */
-	bool changed;                    /* in the directory, this turn */
-	bool lost_told;                  /* that the mailbox is lost */
-	bool mend_due;                   /* what we wrote in the mailbox is to be looked after */
+	uint64_t reports_begun, reports_noted; /* noted: written down as done */
+	uint32_t watch_next, watch_left;       /* seats to look at for who is to be rung */
+	bool changed;                          /* in the directory, this turn */
+	bool lost_told;                        /* that the mailbox is lost */
+	bool mend_due; /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
+	bool reloading;                  /* the log is being opened anew, the rest is done */
 	bool widen_wanted;               /* zones are to be looked at of who is here */
 	bool paused;                     /* nobody is accepted for a moment */
 	const struct sweep_found *found; /* accepted by a broker before us, and not yet let in */
@@ -100,6 +102,12 @@ void registrar_destroy(struct registrar *r);
  * caller's memory until registrar_run() has returned.
  */
 void registrar_find(struct registrar *r, const struct sweep_found *found, unsigned count);
+
+/**
+ * registrar_resume() - before registrar_run(): brokers before us died over a reload, of which all
+ * but the log has been done, or over a report.
+ */
+void registrar_resume(struct registrar *r, bool reload, bool report);
 
 /**
  * registrar_run() - serve until SIGTERM or SIGINT, from @keeper if there is one; or until rules

@@ -121,5 +121,6 @@ void report_print(void *report)
 	/* First free, then the last line: who waits for it may ask again at once. */
 	atomic_store(&r->busy, false);
 	log_event(report_end, LOG_NUMBER("peers", present));
+	(void)atomic_fetch_add(&r->over, 1);
 	wakeup_ring(r->printed);
 }

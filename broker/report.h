@@ -58,6 +58,7 @@ struct report {
 	uint16_t vectors;
 	_Atomic bool busy;      /* from the asking until the peers are printed */
 	struct wakeup *printed; /* rung when it is not busy any more */
+	_Atomic uint64_t over;  /* reports whose last line is written */
 	/* by the registrar */
 	uint32_t present, opening;
 	uint64_t joins, leaves, refused;

@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 
 #include "client.h"
+#include "errand.h"
 #include "personality.h"
 #include "point.h"
 #include "rules.h"
@@ -98,6 +99,7 @@ struct state_live {
 	uint64_t ready;                         /* = births when the broker serves */
 	_Atomic uint64_t asked;                 /* the keeper: whether threads turn (watchdog.h) */
 	_Atomic uint64_t answered;              /* up to here */
+	struct errand reload, report;           /* SIGHUP and SIGUSR1 */
 	uint32_t reread;     /* the keeper, 1: sockets of bound IDs are to be as the file has them;
 			      * 0 when they are */
 	uint32_t laid_out;   /* 1: the mailbox is there, and must not be emptied again */

@@ -369,7 +369,9 @@ static void restore(struct worker *w)
 		if (ledger_taken(shared->state, id) &&
 			shared->state->members[id].worker % shared->workers == w->nth)
 			peer_resume(w, id);
-	/* Zones may have changed, and not everybody come to hear of it. */
+	/* It may have died over a reload, just before; and zones may have changed, and not
+	 * everybody come to hear of it. */
+	for_each_peer(w, rewind_one);
 	if (zoned)
 		for_each_peer(w, walk_again);
 }

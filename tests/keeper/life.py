@@ -235,6 +235,45 @@ def test_what_is_asked_while_nobody_serves_is_done_by_the_next():
         assert len(broker.events("report", mark)) == 4
 
 
+def pending(pid, sign):
+    """Has it been sent that, and not taken it yet?"""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return any(line.startswith("ShdPnd:") and int(line.split()[1], 16) >> (sign - 1) & 1
+                   for line in f)
+
+
+def test_what_was_asked_of_one_that_dies_over_it_is_done_by_the_next():
+    with tempfile.TemporaryDirectory(prefix="famez-test-") as room:
+        log, zones = (os.path.join(room, name) for name in ("log", "zones"))
+
+        def write(text):
+            with open(zones, "w", encoding="ascii") as f:
+                f.write(text)
+
+        def lines(what):
+            with open(log, encoding="utf-8") as f:
+                return [line for line in f if what in line]
+
+        write("default-zone a\n")
+        with Broker("--logfile", log, "--zone", zones) as broker:
+            kept(broker)
+            broker.join()
+            for n in range(1, 4):
+                child = broker.child
+                os.kill(child, signal.SIGSTOP)
+                write("default-zone a\n" + "zone b uid=61001\n" * n)
+                os.rename(log, f"{log}.{n}")
+                for sign in (signal.SIGHUP, signal.SIGUSR1):
+                    os.kill(broker.pid, sign)
+                    look_until("it is passed on", lambda s=sign: pending(child, s))
+                os.kill(child, signal.SIGKILL)
+                look_until("there is a new log", lambda: os.path.exists(log))
+                look_until("a report", lambda: lines("event=report-end"))
+                with open(f"{log}.{n}", encoding="utf-8") as f:
+                    assert f"event=rules zone_lines={n}" in f.read()
+                broker.join()
+
+
 def test_a_stop_while_nobody_serves_is_a_clean_one():
     for sign in (signal.SIGTERM, signal.SIGINT):
         broker = Broker()

@@ -17,6 +17,7 @@
  *   who has served well has a successor at once; who keeps dying, later and later, up to a second;
  *   every upgrade that was asked for is told the end of, once; what can't take over is refused, and
  *   what does not come to serve is rolled back;
+ *   every reload and report that was asked for is written down, before the broker is told of it;
  *   left alone, somebody serves, by the program that was the last to prove itself, and nobody is
  *   left to be reaped; asked to end, it ends, and leaves no broker behind.
  */
@@ -79,6 +80,7 @@ static struct {
 	unsigned dead_early; /* in a row that had not served well */
 	unsigned dead_early_before;
 	bool clone_failed;
+	uint64_t reloads, reports; /* that the keeper was asked for */
 	int stop;
 	char why[200];
 } w;
@@ -256,6 +258,14 @@ static void look_at_upgrades(void)
 	trace("upgrade ends with", w.live.upgrade_result);
 }
 
+/* What is asked for is written down before anybody may die over it, or the keeper waits again. */
+static void look_at_errands(void)
+{
+	if (atomic_load(&w.live.reload.asked) != w.reloads ||
+		atomic_load(&w.live.report.asked) != w.reports)
+		wrong("what was asked for is not written down", (long)(w.reloads + w.reports));
+}
+
 static void world_goes_on(void)
 {
 	w.steps++;
@@ -307,6 +317,8 @@ static int take_signal(const sigset_t *set)
 			wrong("a signal is not waited for", (long)number);
 		w.pending &= ~(UINT64_C(1) << number);
 		trace("keeper takes signal", (long)number);
+		w.reloads += number == SIGHUP;
+		w.reports += number == SIGUSR1;
 		return (int)number;
 	}
 	return 0;
@@ -318,6 +330,7 @@ int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct times
 	uint64_t until = UINT64_MAX, quiet_until = w.now_ns + QUIET_NS;
 
 	(void)info;
+	look_at_errands();
 	if (limit)
 		until = w.now_ns + (uint64_t)limit->tv_sec * 1000 * MS + (uint64_t)limit->tv_nsec;
 	for (;;) {
@@ -395,6 +408,7 @@ int __wrap_kill(pid_t pid, int number)
 	if (!p)
 		wrong("somebody else is sent a signal", pid);
 	trace("keeper signals", pid);
+	look_at_errands();
 	if (p->life == ZOMBIE)
 		return 0;
 	if (number == SIGKILL && p->kind == BROKER && !w.may_kill && !(w.stop && w.stored) &&

@@ -70,10 +70,18 @@ int kernel_open(enum file_kind kind)
 	return -1;
 }
 
+static uint64_t pending; /* of the process's signals, which are blocked */
+
+void kernel_forget_signals(void)
+{
+	pending = 0;
+}
+
 void kernel_signal(int number)
 {
 	struct file *file;
 
+	pending |= 1ull << number;
 	LIST_FOREACH(file, &files, link)
 	if (file->kind == FILE_SIGNAL)
 		file->pending |= 1ull << number;
@@ -228,6 +236,7 @@ static ssize_t read_signal(struct file *file, void *bytes, size_t count)
 		return kernel_fails(EAGAIN);
 	info.ssi_signo = (uint32_t)__builtin_ctzll(file->pending);
 	file->pending &= file->pending - 1;
+	pending &= ~(1ull << info.ssi_signo);
 	memcpy(bytes, &info, sizeof(info));
 	return sizeof(info);
 }
@@ -368,11 +377,16 @@ int __wrap_signalfd(int fd, const sigset_t *signals, int flags);
 
 int __wrap_signalfd(int fd, const sigset_t *signals, int flags)
 {
+	int number;
+
 	(void)fd;
 	(void)signals;
 	(void)flags;
 	kernel_enter();
-	return kernel_open(FILE_SIGNAL);
+	number = kernel_open(FILE_SIGNAL);
+	if (number >= 0)
+		table[number]->pending = pending;
+	return number;
 }
 
 unsigned kernel_count(enum file_kind kind)

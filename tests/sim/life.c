@@ -76,9 +76,23 @@ void __wrap__exit(int code)
 		fiber_yield();
 }
 
+/* Files change as somebody asks for a reload (life_ask()). Where that counts as done, what they say
+ * counts, unless it was a mistake, or could not be read. */
+static void check_reload(void)
+{
+	unsigned want = world.bind_text == 1 && world.peers_max > 1 ? 2 : 1;
+
+	if (world.bound && world.bind_text != 2 && !world.faults_every &&
+		!errand_due(&server.state.live->reload) &&
+		rules_binds(&server.rules)->count != want)
+		sim_wrong("a reload counts as done, and %u IDs are kept, not %u",
+			rules_binds(&server.rules)->count, want);
+}
+
 void state_point_reached(void)
 {
 	sums.points++;
+	check_reload();
 	fiber_yield();
 }
 
@@ -89,7 +103,8 @@ void __wrap_log_fields(enum log_event event, const struct log_field *fields);
 int __wrap_log_start(unsigned threads);
 bool __wrap_log_stop(void);
 void __wrap_log_thread(unsigned nth);
-void __wrap_log_reopen(void);
+void __wrap_log_reopen(struct wakeup *done);
+bool __wrap_log_reopened(void);
 void __wrap_log_ask(void (*print)(void *), void *argument);
 bool __wrap_log_suppressed(void);
 void __wrap_log_settle(void);
@@ -123,8 +138,14 @@ void __wrap_log_thread(unsigned nth)
 	(void)nth;
 }
 
-void __wrap_log_reopen(void)
+void __wrap_log_reopen(struct wakeup *done)
 {
+	(void)done;
+}
+
+bool __wrap_log_reopened(void)
+{
+	return true;
 }
 
 void __wrap_log_ask(void (*print)(void *), void *argument)
@@ -243,9 +264,22 @@ void life_stop(void)
 	kernel_signal(KEEPER_STOP);
 }
 
+/* As the keeper: written down, then passed on to whoever serves. One who is dead takes nothing. */
+void life_ask(int number)
+{
+	struct state_live *live = server.state.live;
+
+	if (number == SIGHUP)
+		world.bind_text = draw(3);
+	errand_ask(number == SIGHUP ? &live->reload : &live->report);
+	if (world.alive && !world.dying)
+		kernel_signal(number);
+}
+
 void life_end(void)
 {
 	fibers_forget();
+	kernel_forget_signals();
 	ring_forget_dead();
 	process_forget_heap();
 	world.alive = false;
@@ -324,6 +358,8 @@ void life_check(void)
 	const struct state *s = &server.state;
 	unsigned taken = 0, threads = world.workers + 1u;
 
+	if (errand_due(&s->live->reload) || errand_due(&s->live->report))
+		sim_wrong("all is quiet, and what was asked for by a signal is not done");
 	for (uint16_t w = 0; w < world.workers; w++)
 		if (atomic_load(&s->workers[w].tell_id) != STATE_NOBODY)
 			sim_wrong("all is quiet, and worker %u is sending", w);

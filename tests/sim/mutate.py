@@ -52,6 +52,24 @@ MUTATIONS = {
 	state_point();
 	for (unsigned i = 0; i < sent; i++) {
 """),
+    "errand_not_taken_up": (
+        "broker.c", "a successor does not do what was asked of a broker that died over it",
+        "	if (b->reload_due || live->reread)\n",
+        "	if (live->reread)\n"),
+    "errand_done_early": (
+        "registrar.c", "a reload is written down as done before the rules are read",
+        "	errand_begin(&r->state->live->reload);\n",
+        "	errand_begin(&r->state->live->reload);\n	errand_done(&r->state->live->reload);\n"),
+    "errand_not_written": (
+        "keeper.c", "a broker is told of what is asked for before that is written down",
+        """	errand_ask(errand);
+	if (s->broker)
+		(void)kill(s->broker, number);
+""",
+        """	if (s->broker)
+		(void)kill(s->broker, number);
+	errand_ask(errand);
+"""),
     "slot_not_redone": (
         "recover.c", "a successor does not look at what was being sent",
         "		state_tell_apply(s, w);",

@@ -135,6 +135,9 @@ void kernel_enter(void);
 int kernel_fails(int error);
 /** kernel_signal() - make a signal pending. */
 void kernel_signal(int number);
+
+/** kernel_forget_signals() - the process that they were for is dead. */
+void kernel_forget_signals(void);
 /** kernel_close_all() - the table is gone with its last process. */
 void kernel_close_all(void);
 /** kernel_reset() - a new world: nothing is open. */
@@ -239,6 +242,9 @@ void actors_reset(void);
 void life_begin(void);
 /** life_stop() - the keeper asks it to end well. */
 void life_stop(void);
+
+/** life_ask() - somebody asks by SIGHUP (and the files have changed) or SIGUSR1. */
+void life_ask(int number);
 /** life_end() - it is dead: nothing is left but descriptors and the state memory. */
 void life_end(void);
 /* The file of zones. */

@@ -160,8 +160,7 @@ static void step(unsigned eagerness)
 		if (c)
 			actor_step(c);
 	} else if (what == 20) {
-		world.bind_text = draw(3);
-		kernel_signal(draw(2) ? SIGHUP : SIGUSR1);
+		life_ask(draw(2) ? SIGHUP : SIGUSR1);
 	} else if (what == 21) {
 		ring_reap();
 	} else {

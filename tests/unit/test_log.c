@@ -309,7 +309,7 @@ static void a_log_that_was_rotated_is_opened_anew(void **state)
 	assert_int_equal(log_start(1), 0);
 	log_thread(0);
 	assert_int_equal(rename(path, moved), 0);
-	log_reopen();
+	log_reopen(NULL);
 	log_stop();
 	log_event(stop, LOG_NUMBER("n", 1));
 	assert_int_equal(unlink(moved), 0);
@@ -354,7 +354,7 @@ static void what_is_logged_after_a_rotation_is_in_the_new_file_though_lines_wait
 	while (waiting < room - LOG_LINE_BYTES)
 		assert_int_equal(ioctl(pipe, FIONREAD, &waiting), 0);
 	assert_int_equal(unlink(path), 0);
-	log_reopen();
+	log_reopen(NULL);
 	log_event(stop, LOG_TEXT("t", "late"));
 	read_pipe(pipe, text, sizeof(text));
 	log_stop();
@@ -380,7 +380,7 @@ static void what_was_logged_before_a_report_was_asked_for_stands_before_it(void 
 	log_thread(0);
 	/* The logger waits until somebody opens the other end. */
 	make_pipe();
-	log_reopen();
+	log_reopen(NULL);
 	log_event(stop, LOG_NUMBER("n", 1));
 	log_ask(print_the_report, NULL);
 	pipe = open(path, O_RDONLY | O_CLOEXEC);
