@@ -221,21 +221,25 @@ def test_a_command_line_that_cant_be_read_holds_up_nobody_else():
         if not spare:
             raise Skip("without a sandbox there are no lookers")
         assert len(spare) == 3
-        os.kill(spare[0], signal.SIGSTOP)
         try:
-            with Peer(broker, vm="web1", join=False) as hung, Peer(broker, vm="web2") as web2:
-                assert web2.id == 6
+            with Peer(broker, vm="web1", connect=False) as hung, \
+                    Peer(broker, vm="web2", connect=False) as web2, \
+                    Peer(broker, vm="other", connect=False) as other:
+                os.kill(spare[0], signal.SIGSTOP)
+                hung.connect()
+                web2.connect()
+                assert web2.join() == 6
                 broker.report()
                 assert not hung.process.ask("p.pending()")
                 for pid in spare[1:]:
                     os.kill(pid, signal.SIGSTOP)
                 # Nobody can be read: who is no VM comes in all the same.
-                with Peer(broker, vm="other", join=False) as other:
-                    assert broker.join().id not in (5, 6)
-                    for pid in spare:
-                        os.kill(pid, signal.SIGCONT)
-                    assert hung.join() == 5
-                    assert other.join() not in (5, 6)
+                other.connect()
+                assert broker.join().id not in (5, 6)
+                for pid in spare:
+                    os.kill(pid, signal.SIGCONT)
+                assert hung.join() == 5
+                assert other.join() not in (5, 6)
         finally:
             for pid in spare:
                 with contextlib.suppress(ProcessLookupError):

@@ -97,7 +97,7 @@ class Peer:
     """A peer in a process of its own: a user's, and a VM's if it has a name."""
 
     def __init__(self, broker, uid=0, vm=None, uuid=None, device=False, gid=None, groups=(),
-                 join=True, **how):
+                 connect=True, join=True, **how):
         arguments = ["-name", f"guest={vm},debug-threads=on"] if vm else []
         arguments += ["-uuid", uuid] if uuid else []
         device = device or bool(arguments)
@@ -109,10 +109,16 @@ class Peer:
             # Not from its start: this Python may be where only root can read it.
             self.process.run(f"os.setgroups({list(groups)}); os.setgid({gid or uid}); "
                              f"os.setuid({uid})")
-        self.process.run(f"p = RawPeer(path, device={device}, vectors={broker.vectors})")
+        self.device = device
         self.id = None
-        if join:
-            self.join()
+        if connect:
+            self.connect()
+            if join:
+                self.join()
+
+    def connect(self):
+        """For one that was only started: its start may take longer than a broker is patient."""
+        self.process.run(f"p = RawPeer(path, device={self.device}, vectors={self.broker.vectors})")
 
     def join(self):
         """Read the opening. Returns the ID."""
