@@ -10,6 +10,7 @@
 #include "input.h"
 #include "say.h"
 #include "session.h"
+#include "size.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -99,30 +100,6 @@ static bool name_fits(const char *name)
 		if (*at <= ' ' || *at > '~' || *at == ',')
 			return false;
 	return length >= 1 && length <= 31;
-}
-
-/* A number of bytes, perhaps with K, M, G or T behind it. */
-static bool size_of(const char *word, uint64_t *out)
-{
-	static const char units[] = "KMGT";
-	unsigned long long value;
-	const char *unit;
-	char *end;
-
-	if (*word < '0' || *word > '9')
-		return false;
-	errno = 0;
-	value = strtoull(word, &end, 10);
-	unit = *end ? strchr(units, *end) : NULL;
-	if (errno || (*end && (!unit || end[1])))
-		return false;
-	for (; unit && unit >= units; unit--) {
-		if (value > UINT64_MAX / 1024)
-			return false;
-		value *= 1024;
-	}
-	*out = value;
-	return true;
 }
 
 /* One argument is a line as at the prompt; of several each is a word. */
@@ -234,7 +211,7 @@ int main(int argc, char **argv)
 			s.receive = optarg;
 			break;
 		case OPT_RECEIVE_MAX:
-			if (size_of(optarg, &s.receive_max))
+			if (size_parse(optarg, &s.receive_max))
 				break;
 			say_error("--receive-max %s: bytes are wanted, such as 64M", optarg);
 			return OUTCOME_USAGE;

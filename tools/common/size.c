@@ -4,6 +4,7 @@
  */
 #include "size.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@ static const char units[] = "KMGTP";
 bool size_parse(const char *text, uint64_t *out)
 {
 	unsigned long long value;
+	unsigned shift = 0;
 	const char *unit;
 	char *end;
 
@@ -22,15 +24,15 @@ bool size_parse(const char *text, uint64_t *out)
 		return false;
 	errno = 0;
 	value = strtoull(text, &end, 10);
-	unit = *end ? strchr(units, *end) : NULL;
-	if (errno || (*end && (!unit || end[1])))
-		return false;
-	for (; unit && unit >= units; unit--) {
-		if (value > UINT64_MAX / 1024)
-			return false;
-		value *= 1024;
+	unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned)(unit - units + 1);
+		end += strncmp(end + 1, "iB", 2) == 0 ? 2 : 1;
 	}
-	*out = value;
+	end += *end == 'B';
+	if (errno || *end || value > UINT64_MAX >> shift)
+		return false;
+	*out = value << shift;
 	return true;
 }
 

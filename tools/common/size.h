@@ -2,8 +2,8 @@
 /*
  * size.h - numbers of bytes as people write them: 64M, 4T. Pure.
  */
-#ifndef VM_SIZE_H
-#define VM_SIZE_H
+#ifndef TOOLS_SIZE_H
+#define TOOLS_SIZE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,7 +11,11 @@
 /** Bytes of a size's text with its NUL. */
 #define SIZE_TEXT_BYTES 24
 
-/** size_parse() - digits, perhaps with K, M, G, T or P (powers of 1024). False: it is no size. */
+/**
+ * size_parse() - digits, perhaps with K, M, G, T or P behind them: powers of 1024, in small letters
+ * too, and with B or iB behind, as famez-server takes them. False, and @out as it was: it is no
+ * size, or one beyond 64 bits.
+ */
 bool size_parse(const char *text, uint64_t *out);
 
 /** size_text() - the same back, in the largest unit that is exact. Returns @to. */
