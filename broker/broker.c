@@ -386,6 +386,11 @@ static void log_start_lines(const struct broker *b)
 		log_event(rounded, LOG_TEXT("what", "existing memory"),
 			LOG_NUMBER("asked", o->memory_bytes), LOG_NUMBER("bytes", s->memory.bytes),
 			LOG_TEXT("name", o->memory_name));
+	if (s->memory.room)
+		log_event(little_room, LOG_NUMBER("bytes", s->memory.bytes),
+			LOG_NUMBER("room", s->memory.room), LOG_TEXT("name", o->memory_name),
+			LOG_TEXT("hint", "once the file system is full, whoever touches a new page "
+					 "dies, VMs too"));
 	log_layout(b);
 	if (!o->peers && budget->peers < o->peers_default)
 		log_event(fewer_peers, LOG_NUMBER("peers", budget->peers),

@@ -42,6 +42,7 @@ enum log_level {
 	X(fewer_peers, "fewer-peers", NOTICE, false)                                               \
 	X(default_peers, "default-peers", NOTICE, false)                                           \
 	X(mailbox, "mailbox", NOTICE, false)                                                       \
+	X(little_room, "little-room", WARNING, false)                                              \
 	X(mailbox_lost, "mailbox-lost", WARNING, false)                                            \
 	X(died, "died", WARNING, false)                                                            \
 	X(resumed, "resumed", NOTICE, false)                                                       \

@@ -36,6 +36,20 @@ uint64_t memory_page_bytes(int fd)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* The file has holes, and who touches one that there is no room for dies by SIGBUS: a VM. */
+static uint64_t room_of(const struct memory *m)
+{
+	struct statfs fs;
+	struct stat st;
+	uint64_t blocks, room;
+
+	if (fstatfs(m->fd, &fs) != 0 || fstat(m->fd, &st) != 0 || !fs.f_blocks || fs.f_bsize <= 0)
+		return 0;
+	blocks = m->bytes / (uint64_t)fs.f_bsize;
+	room = (uint64_t)fs.f_bavail + (uint64_t)st.st_blocks * 512 / (uint64_t)fs.f_bsize;
+	return room < blocks ? room * (uint64_t)fs.f_bsize : 0;
+}
+
 /* Give a new, empty file its size. Where it is on hugetlbfs, pages that are not
  * there would be a SIGBUS in a guest: one page at least. */
 static int size_new(struct memory *m, uint64_t bytes, struct why *why)
@@ -158,6 +172,8 @@ int memory_open(struct memory *m, enum memory_kind kind, const char *name, uint6
 	}
 	if (err)
 		memory_close(m);
+	else if (kind != MEMORY_SEALED)
+		m->room = room_of(m);
 	return err;
 }
 

@@ -32,6 +32,8 @@ struct memory {
 	bool named;
 	bool existed;   /* it has what somebody wrote before */
 	uint64_t inode; /* of the named object; 0: not known yet */
+	/* What of it the file system has room for, where that is not all; 0: all, or not known */
+	uint64_t room;
 };
 
 /**

@@ -294,6 +294,24 @@ def test_huge_pages_serve_as_memory():
             view[0:4] = b"huge"
 
 
+def test_a_place_with_too_little_room_for_all_of_it_is_told_of_at_the_start():
+    there = os.statvfs("/dev/shm")
+    free, all_of_it = there.f_bavail * there.f_frsize, there.f_blocks * there.f_frsize
+    if not all_of_it or free < 2 * MIB:
+        raise Skip("/dev/shm has no limit, or is full")
+    with Named() as named:
+        with Broker("-M", named.name) as broker:
+            broker.wait_event("listening")  # which comes later
+            assert not broker.events("little-room")
+    size = 1 << all_of_it.bit_length()
+    with Named() as named:
+        with Broker("-M", named.name, size=str(size)) as broker:
+            said = broker.wait_event("little-room")
+            assert said["level"] == "warning" and named.name in said["name"], said
+            assert int(said["bytes"]) == size and 0 < int(said["room"]) <= all_of_it, said
+            assert size_of(broker.join()) == size
+
+
 def test_an_object_that_was_replaced_meanwhile_is_not_removed():
     """Only what the server made is its to remove: somebody may have put another in its place."""
     with Named() as named:
