@@ -72,7 +72,7 @@ static int read_pid(const struct options *o, pid_t *pid, struct why *why)
 		text[0] = '\0';
 	(void)fclose(file);
 	number = strtol(text, &end, 10);
-	if (end == text || number <= 0 || (*end && *end != '\n'))
+	if (end == text || number <= 0 || number > INT32_MAX || (*end && *end != '\n'))
 		return why_fail(why, -EINVAL, "no server found: %s holds no process ID", path);
 	*pid = (pid_t)number;
 	return 0;

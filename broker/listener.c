@@ -61,6 +61,19 @@ static bool owner_is_gone(int fd)
 	return pid > 0 && pid <= INT32_MAX && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 }
 
+/* A lock file has a process ID in it, or nothing: FAME-Z's and F.E.E.'s too. What has anything else
+ * is somebody's Cargo.lock, and not ours to empty and to remove. */
+static bool is_lock(int fd, const struct stat *file)
+{
+	char text[16];
+	ssize_t n = pread(fd, text, sizeof(text), 0), digits = 0;
+
+	while (digits < n && text[digits] >= '0' && text[digits] <= '9')
+		digits++;
+	return S_ISREG(file->st_mode) && file->st_nlink == 1 && file->st_size == n &&
+	       (digits == n || (digits == n - 1 && text[digits] == '\n'));
+}
+
 /* The lock file holds our process ID, and our flock for as long as we live. */
 static int take_lock(struct listener *l, struct why *why)
 {
@@ -105,6 +118,13 @@ static int take_lock(struct listener *l, struct why *why)
 			(void)close(fd);
 			continue;
 		}
+		if (!is_lock(fd, &ours)) {
+			(void)close(fd);
+			return why_fail(why, -EINVAL,
+				"socket: %s is no lock of a server: choose another path with -S, "
+				"or remove it",
+				path);
+		}
 		l->lock = fd;
 		l->orphan = ours.st_size > 0;
 		n = snprintf(pid, sizeof(pid), "%d\n", getpid());
@@ -145,21 +165,40 @@ void listener_unlink(const char *path, const struct listener_bound *bound)
 		(void)unlink(path);
 }
 
-/* Nobody can connect before listen(2), so there is no moment of the wrong mode. */
-static int set_access(const struct listener_wish *wish, struct why *why)
+/* With the mode that is wanted. A socket's own mode is that of the name it is bound to, less the
+ * umask: so no other file's is changed, should somebody put a link in its place. */
+static int bind_as(int fd, const struct sockaddr_un *address, const struct listener_wish *wish,
+	struct why *why)
+{
+	mode_t umask_before;
+	int err = 0;
+
+	if (wish->mode >= 0)
+		err = sys_fchmod(fd, (mode_t)wish->mode);
+	if (err < 0)
+		return why_fail(why, err, "socket: cannot set the mode of %s: %s", wish->path,
+			strerror(-err));
+	/* There is no other thread yet. */
+	umask_before = umask(0);
+	if (wish->mode < 0)
+		(void)umask(umask_before);
+	err = sys_bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	(void)umask(umask_before);
+	if (err < 0)
+		return why_fail(why, err, "socket: cannot bind %s: %s", wish->path, strerror(-err));
+	return 0;
+}
+
+/* Nobody can connect before listen(2), so there is no moment of the wrong owner. */
+static int set_owner(const struct listener_wish *wish, struct why *why)
 {
 	int err = 0;
 
 	if (wish->uid != (uid_t)-1 || wish->gid != (gid_t)-1)
-		err = sys_chown(wish->path, wish->uid, wish->gid);
+		err = sys_lchown(wish->path, wish->uid, wish->gid);
 	if (err < 0)
 		return why_fail(why, err, "socket: cannot give %s to the owner asked for: %s",
 			wish->path, strerror(-err));
-	if (wish->mode >= 0)
-		err = sys_chmod(wish->path, (mode_t)wish->mode);
-	if (err < 0)
-		return why_fail(why, err, "socket: cannot set the mode of %s: %s", wish->path,
-			strerror(-err));
 	return 0;
 }
 
@@ -203,16 +242,14 @@ int listener_bind(const struct listener_wish *wish, bool patient, struct listene
 	b.fd = sys_socket(SOCK_STREAM | SOCK_NONBLOCK);
 	if (b.fd < 0)
 		return why_fail(why, b.fd, "socket: %s", strerror(-b.fd));
-	err = sys_bind(b.fd, (struct sockaddr *)&address, sizeof(address));
-	if (err < 0) {
-		(void)why_fail(why, err, "socket: cannot bind %s: %s", wish->path, strerror(-err));
+	err = bind_as(b.fd, &address, wish, why);
+	if (err)
 		goto undo_socket;
-	}
 	if (stat(wish->path, &st) == 0) {
 		b.device = st.st_dev;
 		b.inode = st.st_ino;
 	}
-	err = set_access(wish, why);
+	err = set_owner(wish, why);
 	if (err)
 		goto undo_name;
 	*bound = b;

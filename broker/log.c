@@ -568,9 +568,9 @@ bool log_stop(void)
 	started = false;
 	source = NULL;
 	/* A pipe that nobody reads holds up the logger, not our end. */
-	(void)clock_gettime(CLOCK_REALTIME, &patience);
+	(void)clock_gettime(CLOCK_MONOTONIC, &patience);
 	patience.tv_sec += STOP_PATIENCE_S;
-	if (pthread_timedjoin_np(logger, NULL, &patience) != 0) {
+	if (pthread_clockjoin_np(logger, NULL, CLOCK_MONOTONIC, &patience) != 0) {
 		stuck = true;
 		return false;
 	}

@@ -47,8 +47,8 @@
 	X(accept)                                                                                  \
 	X(bind)                                                                                    \
 	X(calloc)                                                                                  \
-	X(chmod)                                                                                   \
-	X(chown)                                                                                   \
+	X(fchmod)                                                                                  \
+	X(lchown)                                                                                  \
 	X(clone)                                                                                   \
 	X(connect)                                                                                 \
 	X(eventfd)                                                                                 \
@@ -129,14 +129,14 @@ static inline int sys_bind(int fd, const struct sockaddr *address, socklen_t byt
 	return SYS_RESULT(bind, bind(fd, address, bytes));
 }
 
-static inline int sys_chmod(const char *path, mode_t mode)
+static inline int sys_fchmod(int fd, mode_t mode)
 {
-	return SYS_RESULT(chmod, chmod(path, mode));
+	return SYS_RESULT(fchmod, fchmod(fd, mode));
 }
 
-static inline int sys_chown(const char *path, uid_t uid, gid_t gid)
+static inline int sys_lchown(const char *path, uid_t uid, gid_t gid)
 {
-	return SYS_RESULT(chown, chown(path, uid, gid));
+	return SYS_RESULT(lchown, lchown(path, uid, gid));
 }
 
 /* As fork(2), but with one table of descriptors for both. The C library keeps its thread's number

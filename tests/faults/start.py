@@ -50,8 +50,8 @@ def test_listen():
 
 
 def test_chmod_and_chown_of_the_socket():
-    must_fail("chmod", "EPERM", "--socket-mode", "0660")
-    must_fail("chown", "EPERM", "--socket-owner", f"{os.getuid()}:{os.getgid()}")
+    must_fail("fchmod", "EPERM", "--socket-mode", "0660")
+    must_fail("lchown", "EPERM", "--socket-owner", f"{os.getuid()}:{os.getgid()}")
 
 
 def test_open_of_lock_pidfile_and_log():
