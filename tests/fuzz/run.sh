@@ -15,7 +15,7 @@ seconds=$2
 shift 2
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-	targets=(options lists zones binds qemu_args client log genz stream client_text machine lane)
+	targets=(options lists zones binds qemu_args client log genz stream client_text machine lane driver)
 fi
 
 passed=0
