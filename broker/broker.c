@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "bells.h"
+#include "haste.h"
 #include "keeper.h"
 #include "ledger.h"
 #include "log.h"
@@ -50,6 +51,7 @@ struct broker {
 	uint16_t workers_running;
 	int signal_fd;
 	uint64_t begun_ns;
+	bool haste;
 	bool reload_due, report_due; /* brokers before us died over them */
 	struct sweep_found *found;   /* clients that the broker before us had not got round to */
 	unsigned found_count;
@@ -484,7 +486,8 @@ static int serve(struct broker *b)
 	else
 		log_event(resumed, LOG_NUMBER("broker", (uint32_t)getpid()),
 			LOG_NUMBER("births", s->state.live->births),
-			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000));
+			LOG_NUMBER("us", (worker_now_ns() - b->begun_ns) / 1000),
+			LOG_TEXT("haste", b->haste ? "yes" : "no"));
 	err = look_await();
 	if (err)
 		(void)why_fail(
@@ -637,6 +640,7 @@ int broker_main(void *server)
 	int err;
 
 	b = (struct broker){.server = server, .begun_ns = worker_now_ns()};
+	b.haste = haste_begin(!b.server->state.live->ready, b.begun_ns);
 	words_open(b.server->state.words, STATE_WORDS_BYTES);
 	words_of_faults();
 	pin(b.server);

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "handover.h"
+#include "haste.h"
 #include "log.h"
 #include "oom.h"
 #include "sys.h"
@@ -76,6 +77,19 @@ static bool in_use(const struct keeping *s)
 }
 
 /* ---- the broker's birth ------------------------------------------------------------------- */
+
+/* Before all others, as long as we are this program. */
+static void go_ahead(void)
+{
+	oom_keep();
+	haste_keep();
+}
+
+static void be_as_before(void)
+{
+	oom_as_before();
+	haste_as_before();
+}
 
 static _Noreturn void be_broker(const struct keeper *k, pid_t keeper)
 {
@@ -192,9 +206,9 @@ static void on_death(struct keeping *s, int status)
 		return;
 	}
 	if (s->k->handed.old.fd >= 0 && s->stillborn >= STILLBORN_PROBATION) {
-		oom_as_before();
+		be_as_before();
 		handover_back(&s->k->handed, s->k->argv, "its broker does not come to serve");
-		oom_keep();
+		go_ahead();
 	}
 	schedule_next(s);
 }
@@ -233,8 +247,10 @@ static void begin_check(struct keeping *s)
 		return;
 	}
 	pid = sys_fork();
-	if (pid == 0)
+	if (pid == 0) {
+		haste_as_before();
 		handover_check(s->k->path, s->k->argv, s->k->state->fd);
+	}
 	if (pid < 0) {
 		refuse_upgrade(s->k, strerror(-pid), 0);
 		return;
@@ -262,13 +278,13 @@ static void hand_over(struct keeping *s)
 	}
 	log_event(upgrade, LOG_TEXT("result", "begins"), LOG_TEXT("program", k->path));
 	k->state->live->exe_fd = ourselves.fd;
-	oom_as_before();
+	be_as_before();
 	err = handover_to(k->path, k->argv, k->state->fd, &ourselves, k->descriptors_end);
 	k->state->live->exe_fd = -1;
 	(void)close(ourselves.fd);
 	log_event(upgrade, LOG_TEXT("result", "failed"), LOG_TEXT("error", strerror(-err)));
 	upgrade_over(k, STATE_UPGRADE_FAILED, strerror(-err));
-	oom_keep();
+	go_ahead();
 	begin(s);
 }
 
@@ -452,7 +468,7 @@ int keeper_run(struct keeper *k)
 			LOG_TEXT("reason", k->handed.back));
 		upgrade_over(k, STATE_UPGRADE_ROLLED_BACK, k->handed.back);
 	}
-	oom_keep();
+	go_ahead();
 	begin(&s);
 	while (s.code < 0) {
 		uint64_t next = next_look(&s), now = now_ns();

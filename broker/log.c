@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "haste.h"
 #include "heap.h"
 #include "look.h"
 #include "queue.h"
@@ -483,6 +484,7 @@ static void print_what_was_asked_for(void)
 static void *run(void *unused)
 {
 	(void)unused;
+	haste_end();
 	for (;;) {
 		/* In this order: what was wanted before it, a new file or a line, is seen too. */
 		bool stop = atomic_load(&stopping);

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "haste.h"
 #include "sandbox_calls.h"
 #include "sys.h"
 
@@ -408,8 +409,10 @@ static void be_looker(const struct sandbox *s, int sock, pid_t broker)
 		_exit(EXIT_FAILURE);
 	(void)sendmsg(3, &message, MSG_NOSIGNAL);
 	while ((n = recv(3, &request, sizeof(request), 0)) > 0 || (n < 0 && errno == EINTR))
-		if (n == (ssize_t)sizeof(request))
+		if (n == (ssize_t)sizeof(request)) {
+			haste_look();
 			answer(3, &request);
+		}
 	_exit(EXIT_SUCCESS);
 }
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "haste.h"
 #include "keeper.h"
 #include "ledger.h"
 #include "log.h"
@@ -633,6 +634,7 @@ static int turn(struct registrar *r)
 	bool starved, asleep;
 	int err;
 
+	haste_look();
 	/* Who leaves makes room for who comes. */
 	starved = take_messages(r);
 	take_signals(r);

@@ -20,6 +20,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "haste.h"
 #include "ledger.h"
 #include "sandbox_calls.h"
 #include "sys.h"
@@ -193,6 +194,7 @@ static void *run(void *argument)
 	const struct store *s = argument;
 	uint32_t id;
 
+	haste_end();
 	store_all(s);
 	while (read(s->taker, &id, sizeof(id)) == sizeof(id))
 		store_owner(s, id);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "haste.h"
 #include "heap.h"
 #include "ledger.h"
 #include "log.h"
@@ -323,6 +324,7 @@ static int turn(struct worker *w)
 	bool asleep = false, busy;
 	int err;
 
+	haste_look();
 	answer(w);
 	take_messages(w);
 	busy = take_mail(w);
@@ -444,6 +446,7 @@ static void *run(void *argument)
 	struct worker *w = argument;
 	int err;
 
+	haste_worker();
 	log_thread(w->nth + 1u);
 	err = prepare(w);
 	w->any_thread.error = err;

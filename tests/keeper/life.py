@@ -194,6 +194,51 @@ def test_when_memory_runs_out_the_broker_goes_before_its_keeper():
         assert scores == (oom_score_adj(broker.pid), oom_score_adj(broker.child))
 
 
+def policies(broker):
+    """The scheduler's policy of the keeper, and those of the broker's and its looker's threads."""
+    with open(f"/proc/{broker.child}/task/{broker.child}/children", encoding="ascii") as f:
+        processes = [broker.child, *map(int, f.read().split())]
+    threads = [int(tid) for pid in processes for tid in os.listdir(f"/proc/{pid}/task")]
+    of = {tid: os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
+          for tid in (broker.pid, *threads)}
+    return of.pop(broker.pid), set(of.values())
+
+
+def test_a_successor_goes_before_others_for_its_first_moments_only():
+    with Broker() as broker:
+        kept(broker)
+        assert policies(broker)[1] == {os.SCHED_OTHER}, "nobody waits for the first one"
+        for end in (lambda: os.kill(broker.child, signal.SIGKILL),
+                    lambda: os.kill(broker.pid, signal.SIGUSR2)):
+            mark = broker.mark()
+            end()
+            if broker.wait_event("resumed", mark)["haste"] == "no":
+                assert policies(broker) == (os.SCHED_OTHER, {os.SCHED_OTHER})
+                raise Skip("nothing may be of SCHED_RR here: no CAP_SYS_NICE, and RLIMIT_RTPRIO "
+                           "below 2, or a control group that allows none")
+            assert policies(broker)[0] == os.SCHED_RR
+
+            def everybody_gave_it_up():
+                RawPeer(broker.path, broker.vectors).open().leave()  # all threads turn
+                return policies(broker)[1] == {os.SCHED_OTHER}
+
+            look_until("nobody goes before others any more", everybody_gave_it_up)
+
+
+def test_who_was_started_with_a_policy_keeps_it():
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        broker = Broker()
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with broker:
+        kept(broker)
+        mark = broker.mark()
+        kill_child(broker)
+        assert broker.wait_event("resumed", mark)["haste"] == "no"
+        assert policies(broker) == (os.SCHED_BATCH, {os.SCHED_BATCH})
+
+
 def test_signals_reach_the_one_that_serves():
     with tempfile.TemporaryDirectory(prefix="famez-test-") as room:
         log = os.path.join(room, "log")

@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "haste.h"
 #include "keeper.h"
 #include "log.h"
 #include "oom.h"
@@ -507,6 +508,14 @@ void oom_serve(void)
 }
 
 void oom_as_before(void)
+{
+}
+
+void haste_keep(void)
+{
+}
+
+void haste_as_before(void)
 {
 }
 
