@@ -381,6 +381,14 @@ def test_a_guest_that_dies_is_told_of():
         tour.end(0)
 
 
+def test_a_guest_that_cannot_boot_is_told_of_with_what_its_kernel_says():
+    need_guests()
+    with place() as path, Tour(path, "--nodes", "1", "--memory", "90M") as tour:
+        tour.until(r"node 1 is gone: QEMU ended with 0\r*\n", BOOT_SECONDS)
+        tour.until("its console says Kernel panic - not syncing: .*memory")
+        tour.end(1)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--kit")

@@ -63,6 +63,9 @@ void guest_flush(struct guest *g);
 /** guest_on_end() - its QEMU was waited for. Says so if that was not to be expected. */
 void guest_on_end(struct guest *g, int code, const char *folder);
 
+/** guest_last_words() - says what its console does of why it ended. */
+void guest_last_words(const struct guest *g);
+
 /** guest_close() - the end, QEMU's too. */
 void guest_close(struct guest *g);
 

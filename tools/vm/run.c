@@ -294,7 +294,7 @@ static void on_console(struct run *r, unsigned at, bool booting)
 }
 
 /* Who has ended? */
-static void reap(struct run *r)
+static void reap(struct run *r, bool booting)
 {
 	char byte[64];
 	int status;
@@ -306,6 +306,9 @@ static void reap(struct run *r)
 			while (r->guests[i].console >= 0)
 				on_console(r, i, false); /* to its end */
 			guest_on_end(&r->guests[i], process_code(status), r->folder);
+			/* Nobody has seen its console yet. */
+			if (booting && !r->how->exec && r->guests[i].state == GUEST_DIED)
+				guest_last_words(&r->guests[i]);
 		}
 	if (r->broker.pid && waitpid(r->broker.pid, &status, WNOHANG) > 0) {
 		r->broker.pid = 0;
@@ -427,7 +430,7 @@ static void turn(struct run *r, int timeout_ms, bool booting)
 	if (all[1].revents)
 		on_input(r);
 	if (all[0].revents)
-		reap(r);
+		reap(r, booting);
 }
 
 static unsigned in_state(const struct run *r, enum guest_state state)
