@@ -861,7 +861,7 @@ class PeerProcess:
 
         with theirs:
             self.process = subprocess.Popen(
-                [binary, "-c", _SLAVE, str(theirs.fileno()), broker.path, *arguments], env=env,
+                [binary, "-S", "-c", _SLAVE, str(theirs.fileno()), broker.path, *arguments], env=env,
                 pass_fds=[theirs.fileno()], preexec_fn=limit if nofile is not None else None,
                 **popen)
         self.pid = self.process.pid
