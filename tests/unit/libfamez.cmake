@@ -1,6 +1,6 @@
 # libfamez against a scripted server, without a broker.
 foreach(name libfamez libfamez_device libfamez_memory libfamez_peers libfamez_store
-    mail mail_batch mail_handle mail_hostile mail_peers mail_quick mail_slots mail_threads)
+    mail mail_batch mail_batch_hostile mail_batch_room mail_batch_threads mail_handle mail_hostile mail_peers mail_quick mail_slots mail_threads)
   add_executable(test_${name} test_${name}.c)
   target_include_directories(test_${name} PRIVATE
     ${PROJECT_SOURCE_DIR}/tools/libfamez ${PROJECT_SOURCE_DIR}/tests/support)
