@@ -72,7 +72,7 @@ static void on_look(struct kthread_work *work)
 			more = fz_post_look(dev);
 		fz_directory_tell(dev, false);
 		if (wq_has_sleeper(&dev->room_wait)) {
-			dev->room_looks++;
+			WRITE_ONCE(dev->room_looks, dev->room_looks + 1);
 			wake_up_interruptible_poll(&dev->room_wait, EPOLLOUT | EPOLLWRNORM);
 		}
 		/* A flood does not keep the tick or anybody else away: next time. */

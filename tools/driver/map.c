@@ -67,7 +67,7 @@ void fz_map_close(struct fz_device *dev)
 void fz_map_away(struct fz_device *dev)
 {
 	down_write(&dev->map_lock);
-	dev->unmapped = true;
+	WRITE_ONCE(dev->unmapped, true);
 	up_write(&dev->map_lock);
 	unmap_mapping_range(dev->inode->i_mapping, 0, 0, 1);
 }

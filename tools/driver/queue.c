@@ -59,7 +59,7 @@ static void account(struct fz_device *dev, struct fz_message *m, int sign)
 {
 	size_t cost = cost_of(m->head.bytes);
 
-	dev->queue.bytes += sign * cost;
+	WRITE_ONCE(dev->queue.bytes, dev->queue.bytes + sign * cost); /* sysfs looks */
 	dev->queue.of[m->sender] += sign * cost;
 }
 

@@ -192,13 +192,17 @@ taken:
 /* The slots whose vectors were rung. There is never more than one text in each. */
 void fz_slots_look(struct fz_device *dev)
 {
-	unsigned int vector;
+	unsigned int word, bit;
 
-	for_each_set_bit(vector, dev->rung, dev->vectors) {
-		clear_bit(vector, dev->rung);
-		/* The bit first: who rings now is found at the next look. */
-		smp_mb__after_atomic();
-		if (dev->slots && vector && vector < dev->g.ids && !take(dev, vector))
-			set_bit(vector, dev->rung);
+	for (word = 0; word < BITS_TO_LONGS(dev->vectors); word++) {
+		/* The bits go first, all else follows: who rings now is found at the next look. */
+		unsigned long rung = READ_ONCE(dev->rung[word]) ? xchg(&dev->rung[word], 0) : 0;
+
+		for_each_set_bit(bit, &rung, BITS_PER_LONG) {
+			unsigned int vector = word * BITS_PER_LONG + bit;
+
+			if (dev->slots && vector && vector < dev->g.ids && !take(dev, vector))
+				set_bit(vector, dev->rung);
+		}
 	}
 }

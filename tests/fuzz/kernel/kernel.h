@@ -39,7 +39,6 @@ typedef uint64_t phys_addr_t;
 
 #define READ_ONCE(word)         (*(const volatile __typeof__(word) *)&(word))
 #define WRITE_ONCE(word, value) (*(volatile __typeof__(word) *)&(word) = (value))
-#define smp_mb__after_atomic()  __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define time_after(a, b)        ((long)((b) - (a)) < 0)
 
 #define min_t(type, a, b)              ((type)(a) < (type)(b) ? (type)(a) : (type)(b))
@@ -178,21 +177,23 @@ static inline u32 get_random_u32(void)
 	return 1;
 }
 
-#define WORD_BITS (sizeof(unsigned long) * CHAR_BIT)
+#define BITS_PER_LONG       ((unsigned int)(sizeof(unsigned long) * CHAR_BIT))
+#define BITS_TO_LONGS(bits) (((bits) + BITS_PER_LONG - 1) / BITS_PER_LONG)
+#define xchg(word, value)   __atomic_exchange_n((word), (value), __ATOMIC_SEQ_CST)
 
 static inline void set_bit(unsigned int bit, unsigned long *map)
 {
-	map[bit / WORD_BITS] |= 1ul << bit % WORD_BITS;
+	map[bit / BITS_PER_LONG] |= 1ul << bit % BITS_PER_LONG;
 }
 
 static inline void clear_bit(unsigned int bit, unsigned long *map)
 {
-	map[bit / WORD_BITS] &= ~(1ul << bit % WORD_BITS);
+	map[bit / BITS_PER_LONG] &= ~(1ul << bit % BITS_PER_LONG);
 }
 
 static inline bool test_bit(unsigned int bit, const unsigned long *map)
 {
-	return map[bit / WORD_BITS] >> bit % WORD_BITS & 1;
+	return map[bit / BITS_PER_LONG] >> bit % BITS_PER_LONG & 1;
 }
 
 #define for_each_set_bit(bit, map, bits)                                                           \
