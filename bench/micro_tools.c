@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "histogram.h"
-#include "log.h"
+#include "log_line.h"
 #include "message.h"
 
 #define VALUES 4096u

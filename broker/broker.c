@@ -506,11 +506,9 @@ static int serve(struct broker *b)
 		(void)why_fail(&s->why, err, "io_uring: %s", strerror(-err));
 		fail_in_use(b, err);
 	}
-	/* Nobody may notice: so it ends as it would by a signal, but for the log. */
-	if (b->registrar.again) {
-		(void)log_stop();
+	/* Nobody may notice: so it ends as it would by a signal. */
+	if (b->registrar.again)
 		_exit(KEEPER_AGAIN);
-	}
 	/* It may be printing a report: the logger ends before what it looks at. */
 	workers_finish(b);
 	s->log_stuck = !log_stop();

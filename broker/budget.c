@@ -101,7 +101,8 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	b->held_bytes = ids * VIEW_HELD_WORDS(ids) * sizeof(unsigned long);
 	/* The rest of the state. */
 	state_of(b, o, layout, &state);
-	b->tables_bytes += state_bytes(&state) - state_groups_bytes(&state) - b->held_bytes -
+	b->tables_bytes += state_bytes(&state) - state_groups_bytes(&state) -
+			   state_logs_bytes(&state) - b->held_bytes -
 			   ids * o->vectors * sizeof(int) - workers * sizeof(struct state_worker);
 	/* Pages that nobody writes where there are no rules. */
 	if (!o->zone_file && !o->bind_file)
@@ -114,9 +115,9 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	if (layout != LAYOUT_PLAIN && !o->silent)
 		b->mail_bytes += mail_bytes(places, b->shards, o->vectors >= places);
 	b->base_bytes = LIBRARIES_BYTES + workers * THREAD_BYTES + log_bytes(b->workers + 1u) +
-			table(workers, sizeof(struct worker)) + workers * worker_base_bytes() +
-			workers * sizeof(struct state_worker) + table(workers, sizeof(uint32_t)) +
-			table(workers, sizeof(uint64_t)) +
+			state_logs_bytes(&state) + table(workers, sizeof(struct worker)) +
+			workers * worker_base_bytes() + workers * sizeof(struct state_worker) +
+			table(workers, sizeof(uint32_t)) + table(workers, sizeof(uint64_t)) +
 			table(workers, sizeof(struct report_mail));
 	b->memory =
 		b->tables_bytes + b->vector_bytes + b->held_bytes + b->mail_bytes + b->base_bytes;

@@ -3,7 +3,7 @@
  * log.c - one line an event, and never a thread held up by it.
  *
  * The logger thread owns the file. Other threads own the producing end of one
- * queue each, and their rate limits. Knows nothing of what the events mean.
+ * ring each (log_ring.h), and their rate limits. Knows nothing of what the events mean.
  */
 #include "log.h"
 
@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,9 +19,12 @@
 
 #include "haste.h"
 #include "heap.h"
+#include "log_line.h"
+#include "log_ring.h"
 #include "look.h"
 #include "queue.h"
 #include "sandbox_calls.h"
+#include "state.h"
 #include "sys.h"
 
 SANDBOX_BROKER(CALL(close), CALL(dup3), CALL(read), CALL(write));
@@ -35,16 +37,6 @@ SANDBOX_BROKER(CALL(close), CALL(dup3), CALL(read), CALL(write));
 /* At the end, how long the last lines may take to be written. */
 #define STOP_PATIENCE_S 2
 
-/* What a line is cut into: most take two or three, and would waste the rest of a place for
- * the longest. */
-struct log_piece {
-	uint8_t bytes;
-	bool more; /* the next one goes on with the line */
-	char text[LOG_PIECE_BYTES];
-};
-
-QUEUE_PROTOTYPE(log_piece)
-
 struct log_limit {
 	uint64_t filled_ns; /* when `left` was last topped up */
 	uint32_t left;
@@ -52,27 +44,18 @@ struct log_limit {
 };
 
 struct log_source {
-	struct log_piece_queue queue;
+	struct log_ring *ring;
 	struct log_limit limits[LOG_EVENTS_COUNT];
-	/* the logger's: of a line whose last piece is still on its way */
-	char line[LOG_LINE_BYTES];
-	size_t line_bytes;
-};
-
-static const struct {
-	const char *name;
-	enum log_level level;
-	bool flood;
-} events[] = {
-#define LOG_EVENT(name, text, level, flood) {text, LOG_LEVEL_##level, flood},
-	LOG_EVENTS(LOG_EVENT)
-#undef LOG_EVENT
+	uint64_t before; /* the logger's: where what the broker before us put ends */
 };
 
 static struct log_config config = {.level = LOG_LEVEL_NOTICE};
 static int file = STDERR_FILENO;
-static bool hurried;   /* log_hurry() */
-static bool cut_short; /* `file` ends with half of a line: the disk was full */
+static bool hurried; /* log_hurry() */
+
+/* Before there is a state. */
+static struct log_memory nowhere;
+static struct log_memory *memory = &nowhere;
 
 static pthread_t logger;
 static bool started;
@@ -99,129 +82,6 @@ static uint64_t now_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Append, and note where it did not fit: a line cut short stays a line. */
-__attribute__((format(printf, 4, 5))) static size_t put(
-	char *line, size_t at, size_t bytes, const char *format, ...)
-{
-	va_list arguments;
-	int n;
-
-	if (at >= bytes)
-		return at;
-	va_start(arguments, format);
-	n = vsnprintf(line + at, bytes - at, format, arguments);
-	va_end(arguments);
-	assert(n >= 0);
-	return at + (size_t)n < bytes ? at + (size_t)n : bytes;
-}
-
-/* The same without a format, which takes many times as long: most of a line. No NUL: the line's
- * last part brings one. */
-static size_t put_bytes(char *line, size_t at, size_t bytes, const char *text, size_t count)
-{
-	if (at >= bytes || count >= bytes - at)
-		return bytes;
-	memcpy(line + at, text, count);
-	return at + count;
-}
-
-static size_t put_text(char *line, size_t at, size_t bytes, const char *text)
-{
-	return put_bytes(line, at, bytes, text, strlen(text));
-}
-
-static size_t put_number(char *line, size_t at, size_t bytes, uint64_t number)
-{
-	char digits[20];
-	size_t first = sizeof(digits);
-
-	do {
-		digits[--first] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number);
-	return put_bytes(line, at, bytes, digits + first, sizeof(digits) - first);
-}
-
-/* Between quotes; and no end. */
-static bool is_shown_as_it_is(char c)
-{
-	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
-}
-
-static bool plain_text(const char *text)
-{
-	if (!*text)
-		return false;
-	for (; *text; text++)
-		if (!is_shown_as_it_is(*text) || *text == ' ' || *text == '=')
-			return false;
-	return true;
-}
-
-static size_t put_quoted(char *line, size_t at, size_t bytes, const char *text)
-{
-	at = put_text(line, at, bytes, "\"");
-	while (*text) {
-		unsigned char c = (unsigned char)*text;
-		size_t plain = 0;
-
-		while (is_shown_as_it_is(text[plain]))
-			plain++;
-		if (plain)
-			at = put_bytes(line, at, bytes, text, plain);
-		else if (c == '"' || c == '\\')
-			at = put(line, at, bytes, "\\%c", c);
-		else
-			at = put(line, at, bytes, "\\u%04x", c);
-		text += plain ? plain : 1;
-	}
-	return put_text(line, at, bytes, "\"");
-}
-
-static size_t put_field(
-	char *line, size_t at, size_t bytes, bool json, const struct log_field *field)
-{
-	at = put_text(line, at, bytes, json ? ",\"" : " ");
-	at = put_text(line, at, bytes, field->key);
-	at = put_text(line, at, bytes, json ? "\":" : "=");
-	if (!field->text)
-		return put_number(line, at, bytes, field->number);
-	if (!json && plain_text(field->text))
-		return put_text(line, at, bytes, field->text);
-	return put_quoted(line, at, bytes, field->text);
-}
-
-size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum log_event event,
-	const struct log_field *fields)
-{
-	static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
-	/* Room that every line needs at its end, however long its fields are. */
-	const size_t room = bytes - 3;
-	const char *level = levels[events[event].level];
-	time_t seconds = (time_t)(time_ns / 1000000000u);
-	unsigned micros = (unsigned)(time_ns / 1000u % 1000000u);
-	char day[32];
-	struct tm tm;
-	size_t at;
-
-	(void)gmtime_r(&seconds, &tm);
-	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-	at = put(line, 0, room,
-		json ? "{\"time\":\"%s.%06uZ\",\"level\":\"%s\",\"event\":\"%s\""
-		     : "%s.%06uZ %s event=%s",
-		day, micros, level, events[event].name);
-	for (; fields->key; fields++) {
-		size_t end = put_field(line, at, room, json, fields);
-
-		/* A field that does not fit whole is left out: the line stays
-		 * valid. One byte less than full is the last that surely fits. */
-		if (end >= room)
-			break;
-		at = end;
-	}
-	return put(line, at, bytes, json ? "}\n" : "\n");
-}
-
 /* A log that can't be written is no reason to stop. */
 static void lose_line(void)
 {
@@ -236,6 +96,13 @@ static bool would_block(void)
 	return poll(&p, 1, 0) <= 0;
 }
 
+/* Who dies over a line may have written half of it, and leaves that to be known. */
+static void set_unfinished(bool is)
+{
+	atomic_store_explicit(&memory->unfinished, is, memory_order_relaxed);
+	state_point();
+}
+
 static void write_out(const char *text, size_t bytes)
 {
 	size_t left = bytes;
@@ -245,11 +112,12 @@ static void write_out(const char *text, size_t bytes)
 		return;
 	}
 	/* What comes behind half of a line would be lost with it. */
-	if (cut_short && sys_write(file, "\n", 1) != 1) {
+	if (atomic_load_explicit(&memory->unfinished, memory_order_relaxed) &&
+		sys_write(file, "\n", 1) != 1) {
 		lose_line();
 		return;
 	}
-	cut_short = false;
+	set_unfinished(true);
 	while (left) {
 		int n = sys_write(file, text, left);
 
@@ -257,30 +125,13 @@ static void write_out(const char *text, size_t bytes)
 			continue;
 		if (n <= 0) {
 			lose_line();
-			cut_short = left < bytes;
-			return;
+			break;
 		}
 		text += n;
 		left -= (size_t)n;
 	}
-}
-
-/* All of it or nothing: the logger must find the end of every line that it has begun. */
-static bool put_pieces(struct log_piece_queue *queue, const char *text, size_t bytes)
-{
-	struct log_piece piece = {.more = true};
-	bool done = true;
-
-	if (log_piece_queue_room(queue) < (bytes + LOG_PIECE_BYTES - 1) / LOG_PIECE_BYTES)
-		return false;
-	for (size_t at = 0; at < bytes; at += piece.bytes) {
-		piece.more = bytes - at > LOG_PIECE_BYTES;
-		piece.bytes = (uint8_t)(piece.more ? LOG_PIECE_BYTES : bytes - at);
-		memcpy(piece.text, text + at, piece.bytes);
-		done = log_piece_queue_put(queue, &piece);
-		assert(done);
-	}
-	return done;
+	if (!left || left == bytes)
+		set_unfinished(false);
 }
 
 static void emit(enum log_event event, const struct log_field *fields)
@@ -293,7 +144,7 @@ static void emit(enum log_event event, const struct log_field *fields)
 		write_out(line, bytes);
 		return;
 	}
-	if (!put_pieces(&source->queue, line, bytes)) {
+	if (!log_ring_put(source->ring, line, (uint32_t)bytes)) {
 		lose_line();
 		return;
 	}
@@ -321,7 +172,7 @@ static bool top_up(struct log_limit *limit)
 static void tell_suppressed(struct log_limit *limit, enum log_event event)
 {
 	const struct log_field fields[] = {
-		LOG_TEXT("of", events[event].name),
+		LOG_TEXT("of", log_kinds[event].name),
 		LOG_NUMBER("lines", limit->suppressed),
 		{NULL, NULL, 0},
 	};
@@ -336,7 +187,7 @@ static bool within_limit(enum log_event event)
 {
 	struct log_limit *limit;
 
-	if (!source || !events[event].flood)
+	if (!source || !log_kinds[event].flood)
 		return true;
 	limit = &source->limits[event];
 	if (!top_up(limit)) {
@@ -366,7 +217,7 @@ void log_settle(void)
 void log_fields(enum log_event event, const struct log_field *fields)
 {
 	assert(event < LOG_EVENTS_COUNT);
-	if (!stuck && events[event].level <= config.level && within_limit(event))
+	if (!stuck && log_kinds[event].level <= config.level && within_limit(event))
 		emit(event, fields);
 }
 
@@ -423,7 +274,7 @@ static void reopen_now(void)
 		(void)dup3(fd, file, O_CLOEXEC);
 		(void)close(fd);
 	}
-	cut_short = false;
+	set_unfinished(false);
 	log_event(reopened, LOG_TEXT("file", config.file ? config.file : "stderr"));
 }
 
@@ -441,33 +292,42 @@ static void reopen_if_asked(void)
 		wakeup_ring(reopened);
 }
 
-static void append(struct log_source *s, const struct log_piece *piece)
+static void tell_damaged(void)
 {
-	assert(s->line_bytes + piece->bytes <= sizeof(s->line));
-	memcpy(s->line + s->line_bytes, piece->text, piece->bytes);
-	s->line_bytes += piece->bytes;
-	if (piece->more)
-		return;
-	reopen_if_asked();
-	write_out(s->line, s->line_bytes);
-	s->line_bytes = 0;
+	lose_line();
+	log_event(failed, LOG_TEXT("what", "read what a broker had not logged yet"),
+		LOG_TEXT("error", "damaged"));
 }
 
-/* All that was queued when it began; a thread that goes on logging does not keep the others'
+/* Up to where the thread had come when it began; one that goes on logging does not keep the others'
  * lines waiting. */
-static bool write_queued(void)
+static bool write_until(struct log_source *s, uint64_t until)
 {
-	struct log_piece piece;
+	char line[LOG_LINE_BYTES];
 	bool any = false;
 
-	for (unsigned i = 0; i < sources_count; i++) {
-		for (unsigned n = 0;
-			n < LOG_QUEUE_PIECES && log_piece_queue_take(&sources[i].queue, &piece);
-			n++) {
-			append(&sources[i], &piece);
-			any = true;
-		}
+	while (atomic_load_explicit(&s->ring->taken, memory_order_relaxed) < until) {
+		uint64_t end;
+		int bytes = log_ring_next(s->ring, line, &end);
+
+		reopen_if_asked();
+		if (bytes > 0)
+			write_out(line, (size_t)bytes);
+		else
+			tell_damaged();
+		log_ring_taken(s->ring, end);
+		any = true;
 	}
+	return any;
+}
+
+static bool write_queued(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < sources_count; i++)
+		any |= write_until(&sources[i],
+			atomic_load_explicit(&sources[i].ring->put, memory_order_acquire));
 	return any;
 }
 
@@ -485,6 +345,9 @@ static void *run(void *unused)
 {
 	(void)unused;
 	haste_end();
+	/* What the broker before us had to say comes first. */
+	for (unsigned i = 0; i < sources_count; i++)
+		(void)write_until(&sources[i], sources[i].before);
 	for (;;) {
 		/* In this order: what was wanted before it, a new file or a line, is seen too. */
 		bool stop = atomic_load(&stopping);
@@ -508,12 +371,17 @@ static void *run(void *unused)
 	}
 }
 
+void log_share(struct log_memory *with)
+{
+	memory = with ? with : &nowhere;
+}
+
 int log_start(unsigned threads)
 {
 	sigset_t all, old;
 	int err;
 
-	assert(!started);
+	assert(!started && memory != &nowhere);
 	hurried = false;
 	sources = sys_calloc(threads, sizeof(*sources));
 	if (!sources)
@@ -522,9 +390,12 @@ int log_start(unsigned threads)
 	if (err)
 		goto undo_sources;
 	for (sources_count = 0; sources_count < threads; sources_count++) {
-		err = log_piece_queue_init(&sources[sources_count].queue, LOG_QUEUE_PIECES);
-		if (err)
-			goto undo_queues;
+		struct log_source *one = &sources[sources_count];
+
+		one->ring = &memory->ring[sources_count];
+		if (!log_ring_resume(one->ring))
+			tell_damaged();
+		one->before = atomic_load_explicit(&one->ring->put, memory_order_relaxed);
 	}
 	atomic_store(&stopping, false);
 	(void)sigfillset(&all);
@@ -533,13 +404,11 @@ int log_start(unsigned threads)
 	err = sys_thread(&logger, run, NULL);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
-		goto undo_queues;
+		goto undo_wakeup;
 	started = true;
 	return 0;
 
-undo_queues:
-	while (sources_count)
-		log_piece_queue_destroy(&sources[--sources_count].queue);
+undo_wakeup:
 	wakeup_destroy(&wake);
 undo_sources:
 	free(sources);
@@ -549,8 +418,7 @@ undo_sources:
 
 uint64_t log_bytes(unsigned threads)
 {
-	return heap_given(threads * sizeof(*sources)) +
-	       threads * heap_given(LOG_QUEUE_PIECES * sizeof(struct log_piece));
+	return heap_given(threads * sizeof(*sources));
 }
 
 void log_thread(unsigned nth)
@@ -576,8 +444,6 @@ bool log_stop(void)
 		stuck = true;
 		return false;
 	}
-	while (sources_count)
-		log_piece_queue_destroy(&sources[--sources_count].queue);
 	wakeup_destroy(&wake);
 	free(sources);
 	sources = NULL;

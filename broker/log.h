@@ -2,11 +2,11 @@
 /*
  * log.h - one line an event, key=value or JSON, and never a thread held up by it.
  *
- * Whoever logs formats a line into a queue of its own; one thread, the logger,
- * writes them out. It alone may be held up by a full pipe or a slow disk. A line
- * that finds its queue full is dropped and counted. Events that a client can
- * cause at will are rate-limited, and how many were left out is said with the
- * next one.
+ * Whoever logs formats a line into a ring of its own; one thread, the logger,
+ * writes them out; where the process dies before, its successor's does (log_ring.h). It alone may
+ * be held up by a full pipe or a slow disk. A line that finds its queue full is dropped and
+ * counted. Events that a client can cause at will are rate-limited, and how many were left out is
+ * said with the next one.
  *
  * Before log_start() (and after log_stop()) lines are written directly.
  */
@@ -16,13 +16,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* What a line may take. */
-#define LOG_LINE_BYTES 480
-/* Lines wait for the logger in pieces, per thread that logs: some 200 lines as they usually
- * are. A burst beyond is told by log_dropped(). */
-#define LOG_PIECE_BYTES  62
-#define LOG_QUEUE_PIECES 512
 
 enum log_level {
 	LOG_LEVEL_ERROR,
@@ -92,6 +85,7 @@ struct log_field {
 #define LOG_TEXT(key, value)   ((struct log_field){(key), (value), 0})
 #define LOG_NUMBER(key, value) ((struct log_field){(key), NULL, (uint64_t)(value)})
 
+struct log_memory;
 struct look_file;
 struct wakeup;
 
@@ -120,8 +114,15 @@ void log_hurry(void);
 struct look_file log_file(const char *path);
 
 /**
- * log_start() - start the logger, for @threads threads that log. Returns 0 or -errno
- * of what a thread needs.
+ * log_share() - from now on lines wait in @memory, log_memory_bytes(), and what is known of the
+ * file is there: a successor of ours goes on with both. Before log_start(); NULL: not any more. It
+ * stays the caller's.
+ */
+void log_share(struct log_memory *memory);
+
+/**
+ * log_start() - start the logger, for @threads threads that log. It writes first what a broker
+ * before us left in the memory of log_share(). Returns 0 or -errno of what a thread needs.
  */
 int log_start(unsigned threads);
 
@@ -170,9 +171,5 @@ void log_settle(void);
  * likes and be held up, when what was logged before is written. Not again before it was called.
  */
 void log_ask(void (*print)(void *), void *argument);
-
-/** log_format() - a line as it would be written, for tests. Returns its length. */
-size_t log_format(char *line, size_t bytes, bool json, uint64_t time_ns, enum log_event event,
-	const struct log_field *fields);
 
 #endif

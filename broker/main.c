@@ -400,6 +400,7 @@ static int take_over(struct server *s, const struct keeper *k)
 	if (err)
 		return err;
 	live = s->state.live;
+	log_share(s->state.logs);
 	s->memory = (struct memory){
 		.fd = live->memory_fd,
 		.bytes = s->state.head->wish.memory_bytes,
@@ -493,6 +494,7 @@ static int make(struct server *s)
 	err = state_make(s);
 	if (err)
 		goto undo_socket;
+	log_share(s->state.logs);
 	rules_place(s, s->state.rules);
 	err = rules_read(&s->rules, 0, &s->why);
 	if (!err)
@@ -508,6 +510,7 @@ static int make(struct server *s)
 undo_gates:
 	gates_close(&s->state.rules->gates);
 undo_state:
+	log_share(NULL);
 	state_unmap(&s->state);
 undo_socket:
 	listener_close(&s->listener);
@@ -552,6 +555,7 @@ static int serve(struct server *s, struct keeper *k)
 	gates_close(&s->state.rules->gates);
 	listener_close(&s->listener);
 	memory_close(&s->memory);
+	log_share(NULL);
 	state_unmap(&s->state);
 	return code;
 }

@@ -53,6 +53,11 @@ uint64_t state_groups_bytes(const struct state_wish *wish)
 	       sizeof(uint64_t);
 }
 
+uint64_t state_logs_bytes(const struct state_wish *wish)
+{
+	return log_memory_bytes(wish->workers + 1u);
+}
+
 static void lay_out(struct state_head *h, const struct state_wish *wish)
 {
 	uint64_t ids = wish->ids_max, end = sizeof(*h);
@@ -68,6 +73,7 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 				[STATE_SIZE_MAIL] = sizeof(struct state_mail),
 				[STATE_SIZE_WORKER] = sizeof(struct state_worker),
 				[STATE_SIZE_RULES] = sizeof(struct rules_memory),
+				[STATE_SIZE_LOG] = sizeof(struct log_ring),
 			},
 		.group_words = state_group_words(wish),
 		.wish = *wish,
@@ -84,6 +90,7 @@ static void lay_out(struct state_head *h, const struct state_wish *wish)
 	end = whole(end, PAGE);
 	h->off_held = place(&end, ids * VIEW_HELD_WORDS(ids), sizeof(unsigned long));
 	h->off_groups = place(&end, 1, state_groups_bytes(wish));
+	h->off_logs = place(&end, 1, state_logs_bytes(wish));
 	h->off_rules = place(&end, 1, sizeof(struct rules_memory));
 	h->bytes = whole(end, PAGE);
 }
@@ -111,6 +118,14 @@ uint64_t state_groups_at(const struct state_wish *wish)
 	return h.off_groups;
 }
 
+uint64_t state_logs_at(const struct state_wish *wish)
+{
+	struct state_head h;
+
+	lay_out(&h, wish);
+	return h.off_logs;
+}
+
 static void point_into(struct state *s, void *memory)
 {
 	char *base = memory;
@@ -127,6 +142,7 @@ static void point_into(struct state *s, void *memory)
 		.groups = (void *)(base + h->off_groups),
 		.workers = (void *)(base + h->off_workers),
 		.rules = (void *)(base + h->off_rules),
+		.logs = (void *)(base + h->off_logs),
 		.words = base + h->off_words,
 		.fd = -1,
 	};

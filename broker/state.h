@@ -27,6 +27,7 @@
 
 #include "client.h"
 #include "errand.h"
+#include "log_ring.h"
 #include "personality.h"
 #include "point.h"
 #include "rules.h"
@@ -63,6 +64,7 @@ enum state_size {
 	STATE_SIZE_MAIL,
 	STATE_SIZE_WORKER,
 	STATE_SIZE_RULES,
+	STATE_SIZE_LOG,
 	STATE_SIZES,
 };
 
@@ -76,7 +78,7 @@ struct state_head {
 	uint32_t group_words; /* of one group of one worker */
 	struct state_wish wish;
 	uint64_t off_live, off_bells, off_members, off_views, off_held, off_mail, off_groups,
-		off_workers, off_words, off_rules;
+		off_workers, off_words, off_rules, off_logs;
 };
 
 /* Descriptors of whoever started us that a broker leaves alone. */
@@ -216,6 +218,7 @@ struct state {
 	uint64_t *groups;             /* [worker][group * group_words + index / 64] */
 	struct state_worker *workers;
 	struct rules_memory *rules; /* rules.h */
+	struct log_memory *logs;    /* log_ring.h: the registrar's, then by worker */
 	char *words;                /* STATE_WORDS_BYTES: what a dying broker said last */
 	uint64_t seq;               /* the registrar's: of the last change */
 	uint64_t freed;             /* the registrar's: IDs that became free so far */
@@ -228,6 +231,10 @@ uint64_t state_bytes(const struct state_wish *wish);
 /** state_groups_at(), state_groups_bytes() - where in it stands who is in which group. */
 uint64_t state_groups_at(const struct state_wish *wish);
 uint64_t state_groups_bytes(const struct state_wish *wish);
+
+/** state_logs_at(), state_logs_bytes() - where in it lines wait for the logger. */
+uint64_t state_logs_at(const struct state_wish *wish);
+uint64_t state_logs_bytes(const struct state_wish *wish);
 
 /** state_group_words() - words that one group takes of one worker's bits. */
 uint32_t state_group_words(const struct state_wish *wish);

@@ -26,13 +26,18 @@ static int map(int fd, uint64_t bytes, void **at, struct why *why)
 	return 0;
 }
 
-/* What nobody writes before somebody enters a group: taken now, or it might not be there then. The
- * rest is written at the start, or by the registrar for a newcomer. */
-static int take_groups(int fd, const struct state_wish *wish)
+static int take_part(int fd, uint64_t at, uint64_t bytes)
 {
-	uint64_t bytes = state_groups_bytes(wish);
+	return bytes ? sys_fallocate(fd, 0, (off_t)at, (off_t)bytes) : 0;
+}
 
-	return bytes ? sys_fallocate(fd, 0, (off_t)state_groups_at(wish), (off_t)bytes) : 0;
+/* What nobody writes before somebody enters a group, or there is much to log: taken now, or it
+ * might not be there then. The rest is written at the start, or by the registrar for a newcomer. */
+static int take_parts(int fd, const struct state_wish *wish)
+{
+	int err = take_part(fd, state_groups_at(wish), state_groups_bytes(wish));
+
+	return err ? err : take_part(fd, state_logs_at(wish), state_logs_bytes(wish));
 }
 
 int state_create(struct state *s, const struct state_wish *wish, struct why *why)
@@ -46,7 +51,7 @@ int state_create(struct state *s, const struct state_wish *wish, struct why *why
 		return why_fail(why, fd, "state: memfd_create: %s", strerror(-fd));
 	err = sys_ftruncate(fd, (off_t)bytes);
 	if (!err)
-		err = take_groups(fd, wish);
+		err = take_parts(fd, wish);
 	if (!err)
 		err = sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (err) {

@@ -5,7 +5,7 @@
  */
 #include "fuzz.h"
 
-#include "log.h"
+#include "log_line.h"
 
 static void check_line(const char *text, size_t room, bool json)
 {

@@ -8,6 +8,7 @@ How a client's view comes through a death is for points.py and torture.py; here 
 whether somebody serves.
 """
 
+import fcntl
 import mmap
 import os
 import re
@@ -388,6 +389,38 @@ def test_a_log_that_nobody_reads_holds_up_no_successor():
                     pass
             except BlockingIOError:
                 pass
+    finally:
+        os.close(inside)
+        os.close(outside)
+
+
+def test_what_a_dead_one_had_not_logged_the_next_one_logs():
+    inside, outside = os.pipe()
+    fcntl.fcntl(inside, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        with Broker("--verbose", stderr=outside, start=False) as broker:
+            broker.start()
+            kept(broker)
+            first = broker.join()
+            ids = [first.id]
+            for _ in range(30):  # more than the pipe takes, and fewer than a flood
+                peer = broker.join()
+                first.until_knows(peer.id)  # which is told of when its line is in the queue
+                ids.append(peer.id)
+                peer.leave()
+            before = broker.child
+            os.kill(before, signal.SIGKILL)
+            broker.join()
+            assert broker.child != before
+            text = b""
+            while b"event=resumed" not in text or not text.endswith(b"\n"):
+                assert readable(inside, HANG_SECONDS), text[-500:]
+                text += os.read(inside, 65536)
+            said = text.decode().split("event=resumed")[0].splitlines()
+            joins = [line for line in said if " event=join " in line]
+            told = [int(line.split(" id=")[1].split()[0]) for line in dict.fromkeys(joins)]
+            assert sorted(told) == sorted(ids), (told, ids)
+            assert len(joins) <= len(ids) + 1, "more than one line came twice"
     finally:
         os.close(inside)
         os.close(outside)

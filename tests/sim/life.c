@@ -17,7 +17,7 @@
 #include "broker.h"
 #include "keeper.h"
 #include "ledger.h"
-#include "log.h"
+#include "log_line.h"
 
 static struct server server;
 const char life_zones[] = "zone a uid=1000\nzone a uid=1002\nzone b uid=1001\nzone b uid=1002\n";

@@ -4,11 +4,13 @@
  */
 #include "unit.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "log.h"
+#include "log_line.h"
+#include "log_ring.h"
 
 static const uint64_t noon_ns = UINT64_C(1795348800) * 1000000000 + 123456789;
 
@@ -134,11 +136,19 @@ static void an_event_without_fields_is_a_line_too(void **state)
 
 static char path[] = "/tmp/famez-unit-log-XXXXXX";
 
+/* As the state's: of two threads, and there for whoever is forked. */
+static struct log_memory *shared;
+
 static int set_up(void **state)
 {
 	int fd;
 
 	(void)state;
+	shared = mmap(NULL, log_memory_bytes(2), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
+	if (shared == MAP_FAILED)
+		return -1;
+	log_share(shared);
 	memcpy(path + sizeof(path) - 7, "XXXXXX", 7);
 	fd = mkstemp(path);
 	if (fd >= 0)
@@ -344,7 +354,7 @@ static void what_is_logged_after_a_rotation_is_in_the_new_file_though_lines_wait
 	pipe = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	assert_true(pipe >= 0);
 	room = fcntl(pipe, F_SETPIPE_SZ, 4096);
-	assert_in_range(room, 1, LOG_QUEUE_PIECES * LOG_PIECE_BYTES / 4);
+	assert_in_range(room, 1, LOG_RING_BYTES / 4);
 	open_log(LOG_LEVEL_NOTICE);
 	assert_int_equal(log_start(1), 0);
 	log_thread(0);
@@ -393,6 +403,110 @@ static void what_was_logged_before_a_report_was_asked_for_stands_before_it(void 
 	assert_non_null(report);
 	assert_true(line < report);
 	close(pipe);
+}
+
+/* A broker: more than the pipe takes, which nobody reads, and then its death. */
+static _Noreturn void say_much_and_die(int pipe)
+{
+	struct pollfd some = {.fd = pipe, .events = POLLIN};
+
+	log_thread(1);
+	for (unsigned n = 0; n < 100; n++)
+		log_event(stop, LOG_TEXT("t", "early"), LOG_NUMBER("n", n));
+	log_thread(0);
+	log_event(stop, LOG_TEXT("t", "early"), LOG_NUMBER("n", 100));
+	(void)poll(&some, 1, -1); /* the logger has begun with them */
+	(void)kill(getpid(), SIGKILL);
+	_exit(0);
+}
+
+static void what_a_dead_broker_had_not_written_its_successor_writes_first(void **state)
+{
+	char text[65536], want[64];
+	const char *at = text;
+	int pipe, room, status;
+	unsigned twice = 0;
+	size_t bytes;
+	pid_t broker;
+	FILE *f;
+
+	(void)state;
+	make_pipe();
+	pipe = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(pipe >= 0);
+	room = fcntl(pipe, F_SETPIPE_SZ, 4096);
+	assert_in_range(room, 1, 4096);
+	open_log(LOG_LEVEL_NOTICE);
+	broker = fork();
+	if (broker == 0) {
+		if (log_start(2) == 0)
+			say_much_and_die(pipe);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(broker, &status, 0), broker);
+	assert_true(WIFSIGNALED(status));
+	read_pipe(pipe, text, sizeof(text));
+	assert_null(strstr(text, " n=99\n"));
+	close(pipe);
+	assert_int_equal(unlink(path), 0);
+	open_log(LOG_LEVEL_NOTICE);
+	assert_int_equal(log_start(2), 0);
+	log_thread(0);
+	log_event(stop, LOG_TEXT("t", "late"), LOG_NUMBER("n", 101));
+	log_stop();
+	assert_int_equal(log_dropped(), 0);
+	bytes = strlen(text);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	text[bytes + fread(text + bytes, 1, sizeof(text) - 1 - bytes, f)] = '\0';
+	(void)fclose(f);
+	/* Each is there, and whole. Those that were put by one thread are in their order, and what
+	 * the successor says comes behind all of them. */
+	for (unsigned n = 0; n < 100; n++) {
+		(void)snprintf(want, sizeof(want), " notice event=stop t=early n=%u\n", n);
+		at = strstr(at, want);
+		assert_non_null(at);
+		twice += strstr(at + 1, want) != NULL;
+	}
+	/* It may have died when a line was written, and not noted. */
+	assert_in_range(twice, 0, 1);
+	at = strstr(text, " n=100\n");
+	assert_non_null(at);
+	assert_true(strstr(text, "t=late n=101\n") > at);
+	assert_true(strstr(text, "t=late n=101\n") > strstr(text, " n=99\n"));
+}
+
+static void half_a_line_of_a_dead_broker_has_a_line_of_its_own(void **state)
+{
+	int fd;
+
+	(void)state;
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_int_equal(write(fd, "half", 4), 4);
+	close(fd);
+	shared->unfinished = 1;
+	open_log(LOG_LEVEL_NOTICE);
+	log_event(stop, LOG_NUMBER("n", 1));
+	assert_int_equal(lines_with("half"), 1);
+	assert_int_equal(lines_with("event=stop n=1"), 1);
+	assert_int_equal(lines_with("half2"), 0);
+	assert_int_equal(shared->unfinished, 0);
+	/* "half", the line, and nothing behind it. */
+	assert_int_equal(lines_with(""), 3);
+}
+
+static void what_a_dead_broker_left_and_makes_no_sense_is_said_and_passed_over(void **state)
+{
+	(void)state;
+	open_log(LOG_LEVEL_NOTICE);
+	shared->ring[0].put = 64;
+	shared->ring[1].put = 3;
+	assert_int_equal(log_start(2), 0);
+	log_thread(1);
+	log_event(stop, LOG_NUMBER("n", 1));
+	log_stop();
+	assert_int_equal(lines_with("event=failed"), 2);
+	assert_int_equal(lines_with("event=stop n=1"), 1);
 }
 
 static void limit_files(rlim_t bytes)
@@ -449,6 +563,9 @@ int main(int argc, char **argv)
 		TF(a_log_that_was_rotated_is_opened_anew),
 		TF(what_is_logged_after_a_rotation_is_in_the_new_file_though_lines_wait),
 		TF(what_was_logged_before_a_report_was_asked_for_stands_before_it),
+		TF(what_a_dead_broker_had_not_written_its_successor_writes_first),
+		TF(half_a_line_of_a_dead_broker_has_a_line_of_its_own),
+		TF(what_a_dead_broker_left_and_makes_no_sense_is_said_and_passed_over),
 		TF(a_line_that_a_full_disk_cut_short_spoils_no_other),
 		T(a_file_that_cannot_be_opened_is_an_error),
 	};
