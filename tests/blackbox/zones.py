@@ -285,5 +285,36 @@ def test_a_dead_brokers_successor_has_the_zones_that_were_read_last():
                 assert z.neighbours() == set()
 
 
+def doorbells_of_both_after(text, names):
+    """A program is told of two IDs, keeps their doorbells, and all leave. Then {ID: whether who has
+    it now can be rung by what it kept}, of peers with those names, in the order that they come."""
+    with RuleFile(text) as zones, OpenBroker("--zone", zones.path, "--peers", "4") as broker:
+        first = Peer(broker, vm="a1")
+        spy = Peer(broker, vm="a2")
+        assert (first.id, spy.id) == (1, 2) and spy.neighbours() == {1}
+        kept = {bell for ident in (1, 2) for bell in spy.bells(ident)}
+        spy.process.run("p.sock.close()")
+        first.close()
+        broker.until_peers(0)
+        peers = [Peer(broker, vm=name) for name in names]
+        said = {p.id: bool(kept & set(p.bells())) for p in peers}
+        for p in peers:
+            p.close()
+        spy.close()
+        return said
+
+
+def test_doorbells_that_a_program_kept_ring_who_has_those_ids_later():
+    """What zones are not; docs/security.md says why, and what to do."""
+    said = doorbells_of_both_after(BY_NAME, ("b1", "b2", "b3", "b4"))
+    assert said == {1: True, 2: True, 3: False, 4: False}, said
+
+
+def test_where_zones_are_ranges_of_ids_kept_doorbells_ring_nobody_of_another():
+    said = doorbells_of_both_after("zone low ids=1-2\nzone high ids=3-4\n", ("b1", "b2", "b3", "b4"))
+    # Those of the zone that it was in itself, and no others.
+    assert said == {1: True, 2: True, 3: False, 4: False}, said
+
+
 if __name__ == "__main__":
     run_tests(globals())
