@@ -167,13 +167,13 @@ static void how_long_it_took_to_forget_who_left_is_said(void **state)
 	rig_free(r);
 }
 
-static void large_messages_to_many_are_spread_over_turns(void **state)
+static void large_messages_to_many_are_spread_over_turns_and_others_answered_in_each(void **state)
 {
 	struct rig *r = rig_new(&genz_fee, LAYOUT_LANES);
-	struct speaker sender, members[70];
+	struct speaker sender, members[70], stranger;
 	uint32_t bytes = famez_payload_max(&r->mailbox.g);
 	char *payload = calloc(1, bytes);
-	unsigned turns = 0;
+	unsigned turns = 0, answered = 0;
 
 	(void)state;
 	assert_non_null(payload);
@@ -184,6 +184,8 @@ static void large_messages_to_many_are_spread_over_turns(void **state)
 		start(&members[n], r, 2 * n + 6, 1);
 		enter(&members[n], 3);
 	}
+	joins(r, 150);
+	start(&stranger, r, 150, 1);
 	while (turn(r, 0))
 		;
 	/* A worker that copied everything in one turn would keep others waiting. */
@@ -192,14 +194,19 @@ static void large_messages_to_many_are_spread_over_turns(void **state)
 	while (unread(&sender)) {
 		uint64_t copies = r->workers[0].mail.counts.group_copies;
 
+		say_link(&stranger, "ping");
+		say_link(&members[69], "ping"); /* it is the last to hear it */
 		if (!turn(r, 0))
 			assert_true(mail_sleep(&r->workers[0]));
 		copies = r->workers[0].mail.counts.group_copies - copies;
 		assert_true(copies * bytes < MAIL_TURN_BYTES + 2 * bytes);
+		answered += hears(&stranger, "pong");
+		answered += unread(&sender) && hears(&members[69], "pong");
 		turns++;
 	}
 	assert_int_equal(r->workers[0].mail.counts.group_copies, UNIT_COUNT(members));
 	assert_true(turns >= 2);
+	assert_int_equal(answered, 2 * turns - 1);
 	free(payload);
 	rig_free(r);
 }
@@ -378,7 +385,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(members_who_leave_while_it_is_passed_on_are_left_out),
 		cmocka_unit_test(who_leaves_is_in_no_group_any_more_whichever_these_were),
 		cmocka_unit_test(how_long_it_took_to_forget_who_left_is_said),
-		cmocka_unit_test(large_messages_to_many_are_spread_over_turns),
+		cmocka_unit_test(
+			large_messages_to_many_are_spread_over_turns_and_others_answered_in_each),
 		cmocka_unit_test(
 			one_large_message_is_copied_piece_by_piece_and_others_are_served_between),
 		cmocka_unit_test(
