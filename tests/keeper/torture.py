@@ -13,6 +13,7 @@ Environment, for the long run: FAMEZ_TORTURE_KILLS (12; the issue's number is 20
 FAMEZ_TORTURE_PEERS (90; 200), FAMEZ_TORTURE_CROWD (200; 1000), FAMEZ_TORTURE_GUESTS (2), FAMEZ_TORTURE_SEED.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -34,15 +35,30 @@ UNDELAYED_S = 1.0
 fabric.TEST_HANG_SECONDS = 6 * HANG_SECONDS + 4 * KILLS
 
 
+@contextlib.contextmanager
+def no_waiting_of_ours():
+    """What is measured is how long the broker takes, not how long this test waits for a processor;
+    where that is not allowed, it is both."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        pass
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def kill(broker):
     """Kill it, come as a newcomer, and be answered: the seconds that it took."""
     mark = broker.mark()
     child = broker.child  # finding it takes this test 2 ms
-    begun = time.monotonic()
-    os.kill(child, signal.SIGKILL)
-    with_nothing = RawPeer(broker.path, broker.vectors)
-    with_nothing.preamble()
-    took = time.monotonic() - begun
+    with no_waiting_of_ours():
+        begun = time.monotonic()
+        os.kill(child, signal.SIGKILL)
+        with_nothing = RawPeer(broker.path, broker.vectors)
+        with_nothing.preamble()
+        took = time.monotonic() - begun
     broker.wait_event("resumed", mark)
     with_nothing.close()
     return took
