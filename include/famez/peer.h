@@ -12,6 +12,16 @@
  * thread together with all its handles. Nothing here starts a thread or
  * touches signal dispositions.
  *
+ * Processes: a child of fork(2) has the same descriptors and the same memory, and no membership of
+ * its own. It must not call anything here with a handle that its parent made, famez_leave() least
+ * of all: that would end the parent's part in messages. exec(3) and _exit(2) are fine; all
+ * descriptors are closed at exec.
+ *
+ * Signals: what is sent to sockets and eventfds raises no SIGPIPE. A shared memory with a name
+ * (famez-server's -M and -m, QEMU's server) can lose its pages: its file is cut by somebody, or has
+ * holes, and the file system is full when one is touched. Whoever touches such a page then gets
+ * SIGBUS, and the library may in any call. The memory that famez-server makes of itself is sealed.
+ *
  * Errors: functions return 0 (or a count) or -errno. Out-parameters are
  * written on success only.
  */

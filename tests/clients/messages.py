@@ -11,7 +11,7 @@ import random
 import signal
 import zlib
 
-from programs import (Broker, Terminal, client, complains, folder, live_client, run,  # noqa: F401
+from programs import (HANG_SECONDS, Broker, Terminal, client, complains, folder, live_client, run,  # noqa: F401
                       run_tests, stop_process)
 from v1_clients import V1Client
 
@@ -666,6 +666,22 @@ def test_what_is_not_complete_or_not_right_is_not_kept():
         assert sorted(os.listdir(place)) == ["s1", "s2"]
 
 
+def test_one_sender_that_ends_no_file_leaves_places_for_others():
+    with folder() as place, Broker(*ROOM) as broker, receiver(broker, place) as bob:
+        with script(broker, "mallory") as mallory:
+            mallory.ask("await bob")
+            for n in range(20):
+                mallory.ask("send --hex bob " + hexed(begin(f"n{n}", 1, f"{n:016x}")))
+            for n in range(4, 20):
+                one = file_event(bob)
+                assert one["file"] == f"n{n}" and one["reason"] == "too many files at once", one
+            crafted(broker, begin("mine", 2), part(0, b"ab"), end(b"ab"))
+            assert file_event(bob)["stored"]
+        for _ in range(4):
+            assert file_event(bob)["reason"] == "its sender left before it was complete"
+        assert os.listdir(place) == ["mine"]
+
+
 def test_nothing_is_written_where_nobody_asked_for_files():
     with (folder() as place, Broker(*ROOM) as broker,
           named(broker, "bob", "-j", "watch", cwd=place) as bob):
@@ -685,6 +701,21 @@ def test_nothing_is_written_where_nobody_asked_for_files():
     with Broker(*ROOM) as broker:
         complains(client(broker, "--receive", "/nonexistent/folder", "id"), 1, "famez-client",
                   "/nonexistent/folder")
+
+
+# ---------------------------------------------------------------- the memory
+
+
+def test_a_shared_memory_that_is_cut_ends_it_in_one_line():
+    with folder() as place:
+        box = os.path.join(place, "box")
+        with Broker(*ROOM, "-m", box) as broker, script(broker, "bob") as bob:
+            os.truncate(box, 0)
+            # It shows every second that it lives.
+            line = bob.error()
+            assert bob.process.wait(HANG_SECONDS) == 1
+            assert line.startswith("famez-client: the shared memory has lost pages"), line
+            broker.wait_event("mailbox-lost")
 
 
 # ---------------------------------------------------------------- benchmarks

@@ -191,6 +191,7 @@ def test_what_would_not_do_is_said_in_one_line():
             (("args", "-S", "famez.sock"), "must begin with '/'"),
             (("args", "-S", "/" + "x" * 120), "1 to 107 characters"),
             (("args", "--name", "a b"), "letters, digits"),
+            (("xml", "--name", "a--b"), "no two '-' in a row"),
             (("args", "--hugepages", "2M"), "needs --memory"),
             (("args", "--memory", "65M", "--hugepages", "2M"), "no multiple of 2M"),
             (("args", "--memory", "1G", "--hugepages", "4M"), "2M or 1G"),
@@ -205,6 +206,8 @@ def test_what_would_not_do_is_said_in_one_line():
             (("args", "word"), "nothing that it could be")):
         out, err = vm(*words, code=2)
         assert not out and len(err.splitlines()) == 1 and says in err, (words, err)
+    _, err = vm("args", "-S", "/run/it's $HOME.sock")
+    assert r"broker: famez-server -S '/run/it'\''s $HOME.sock' --peers" in err, err
     _, err = vm("run", "-S", "/nowhere.sock", "--no-driver", *cache(), code=1)
     assert "no broker at /nowhere.sock" in err, err
 
@@ -369,6 +372,25 @@ def test_a_signal_ends_all_of_it_at_any_time():
             os.kill(tour.pid, signal.SIGTERM)
             tour.end(143)
             assert not processes_of(path)
+
+
+def test_a_qemu_that_ends_and_leaves_its_ports_to_another_holds_up_nobody():
+    """As a wrapper around QEMU would that starts something beside it."""
+    need_guests()
+    with place() as path:
+        wrapper = os.path.join(path, "qemu-system-x86_64")
+        with open(wrapper, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n"
+                    f"sleep 300 & echo $! >{path}/helper\n"
+                    "printf '\\033[31mno display\\n' >&2\nexit 3\n")
+        os.chmod(wrapper, 0o755)
+        env = dict(of_place(path), PATH=path + ":" + os.environ["PATH"])
+        try:
+            _, err = vm("run", "-N", "1", "--no-driver", *cache(), code=1, env=env)
+            assert "node 1 is gone: QEMU ended with 3, ?[31mno display" in err, err
+        finally:
+            with open(os.path.join(path, "helper"), encoding="ascii") as f:
+                os.kill(int(f.read()), signal.SIGKILL)
 
 
 def test_a_guest_that_dies_is_told_of():

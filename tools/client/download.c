@@ -24,7 +24,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AT_ONCE_MAX   16
+#define AT_ONCE_MAX 16
+/* Of one sender, lest one who ends none keeps all others from sending. */
+#define AT_ONCE_EACH  4
 #define SAME_NAME_MAX 99
 /* What a file takes at least of --receive-max: empty ones fill a disk, too. */
 #define FILE_BYTES_MIN 4096
@@ -127,13 +129,19 @@ static struct download *find(struct downloads *d, uint16_t from, uint64_t number
 	return NULL;
 }
 
-/* A place for one more; NULL if there is none. */
-static struct download *place(struct downloads *d)
+/* A place for one more of this sender; NULL if there is none. */
+static struct download *place(struct downloads *d, uint16_t from)
 {
-	for (unsigned i = 0; i < AT_ONCE_MAX; i++)
+	struct download *free_one = NULL;
+	unsigned his = 0;
+
+	for (unsigned i = 0; i < AT_ONCE_MAX; i++) {
 		if (!d->files[i].used)
-			return &d->files[i];
-	return NULL;
+			free_one = &d->files[i];
+		else
+			his += d->files[i].from == from;
+	}
+	return his < AT_ONCE_EACH ? free_one : NULL;
 }
 
 /* Returns NULL, or why not. */
@@ -144,7 +152,7 @@ static const char *begin(struct session *s, struct download *made)
 
 	if (!d)
 		return "takes no files (--receive)";
-	file = place(d);
+	file = place(d, made->from);
 	if (!file)
 		return "too many files at once";
 	if (find(d, made->from, made->number))

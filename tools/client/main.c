@@ -6,6 +6,7 @@
  * arguments, a prompt, or a script on standard input. The exit code says how
  * it went; see enum outcome.
  */
+#include "bus.h"
 #include "command.h"
 #include "input.h"
 #include "say.h"
@@ -172,6 +173,7 @@ int main(int argc, char **argv)
 	bool timed = false;
 	int option;
 
+	bus_explain("famez-client");
 	(void)setlocale(LC_CTYPE, ""); /* for the line editor; C will do as well */
 	s.socket = default_socket(as_ivshmem_client);
 	s.join_timeout_ms = JOIN_TIMEOUT_SECONDS * 1000;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "board.h"
+#include "bus.h"
 #include "crew.h"
 #include "host.h"
 #include "limits.h"
@@ -134,6 +135,7 @@ int main(int argc, char **argv)
 	struct verdict verdict = {0};
 	struct options options;
 
+	bus_explain("famez-stress");
 	(void)setlocale(LC_CTYPE, ""); /* else plain ASCII */
 	if (!options_parse(&options, argc, argv, &verdict)) {
 		struct target targets[] = {{options.json, NULL, report_json},

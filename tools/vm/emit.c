@@ -76,7 +76,23 @@ char *emit_doorbell(const struct plan *p, unsigned device)
 	return text;
 }
 
-/* One argument, quoted where a shell would take it apart. Takes @text, which was malloc()ed. */
+/* A word, quoted where a shell would take it apart. */
+static void put_word(FILE *to, const char *text)
+{
+	if (!text[strcspn(text, " \t\"'\\$`&|;<>()*?[]#~!{}")]) {
+		(void)fputs(text, to);
+		return;
+	}
+	(void)fputc('\'', to);
+	for (const char *at = text; *at; at++)
+		if (*at == '\'')
+			(void)fputs("'\\''", to);
+		else
+			(void)fputc(*at, to);
+	(void)fputc('\'', to);
+}
+
+/* One argument. Takes @text, which was malloc()ed. */
 static void put_argument(FILE *to, const char *option, char *text)
 {
 	if (!text) {
@@ -84,17 +100,7 @@ static void put_argument(FILE *to, const char *option, char *text)
 		abort();
 	}
 	(void)fprintf(to, " %s ", option);
-	if (text[strcspn(text, " \t\"'\\$`&|;<>()*?[]#~!{}")]) {
-		(void)fputc('\'', to);
-		for (const char *at = text; *at; at++)
-			if (*at == '\'')
-				(void)fputs("'\\''", to);
-			else
-				(void)fputc(*at, to);
-		(void)fputc('\'', to);
-	} else {
-		(void)fputs(text, to);
-	}
+	put_word(to, text);
 	free(text);
 }
 
@@ -275,8 +281,9 @@ void emit_remarks(FILE *to, const struct plan *p)
 		" for each QEMU (%u peers and the server, %u vectors each): "
 		"max_files = %" PRIu64 " in libvirt's qemu.conf, or ulimit -n\n",
 		p->files, p->nodes, p->vectors, p->files);
-	(void)fprintf(to, "broker: famez-server -S %s --peers %u -n %u\n", p->socket, p->nodes,
-		p->vectors);
+	(void)fputs("broker: famez-server -S ", to);
+	put_word(to, p->socket);
+	(void)fprintf(to, " --peers %u -n %u\n", p->nodes, p->vectors);
 	if (p->fam != p->fam_asked)
 		(void)fprintf(to,
 			"--fam %s is no power of two: the device has %s, the file is sparse\n",

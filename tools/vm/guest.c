@@ -130,6 +130,15 @@ static void shut(int *fd)
 	*fd = -1;
 }
 
+/* What goes to a terminal: nothing in it that a terminal would obey. */
+static const char *plain(char *line)
+{
+	for (char *at = line; *at; at++)
+		if (*at < ' ' || *at > '~')
+			*at = '?';
+	return line;
+}
+
 /* One line that the guest tells. */
 static void told(struct guest *g)
 {
@@ -140,8 +149,8 @@ static void told(struct guest *g)
 		/* NOLINTNEXTLINE(cert-err34-c): out of range is as good as none */
 		if (sscanf(g->line, "ready %d", &g->id) != 1)
 			g->id = -1;
-	} else if (strncmp(g->line, "failed ", 7) == 0) {
-		(void)say("node %u: %.100s", g->node, g->line + 7);
+	} else if (strncmp(g->line, "failed ", 7) == 0 && g->state != GUEST_ENDED) {
+		(void)say("node %u: %.100s", g->node, plain(g->line + 7));
 		g->state = GUEST_ENDED;
 		g->code = 1;
 		/* NOLINTNEXTLINE(cert-err34-c): the same */
@@ -239,8 +248,8 @@ void guest_on_end(struct guest *g, int code, const char *folder)
 		line[strcspn(line, "\n")] = 0;
 	if (said)
 		(void)fclose(said); /* only read from */
-	(void)say(
-		"node %u is gone: QEMU ended with %d%s%s", g->node, code, *line ? ", " : "", line);
+	(void)say("node %u is gone: QEMU ended with %d%s%s", g->node, code, *line ? ", " : "",
+		plain(line));
 }
 
 void guest_last_words(const struct guest *g)

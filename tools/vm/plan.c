@@ -57,9 +57,11 @@ static int check_name(const char *name, char why[PLAN_WHY_BYTES])
 	size_t good =
 		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
 
-	if (!*name || name[good] || strlen(name) > 24)
+	/* Two dashes would end the comment that it stands in in XML. */
+	if (!*name || name[good] || strlen(name) > 24 || strstr(name, "--"))
 		return wrong(why,
-			"--name '%.40s' would not do: 1 to 24 letters, digits, '_', '.' or '-'",
+			"--name '%.40s' would not do: 1 to 24 letters, digits, '_', '.' or '-', "
+			"and no two '-' in a row",
 			name);
 	return 0;
 }

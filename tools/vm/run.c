@@ -279,18 +279,20 @@ static void put_lines(struct run *r, unsigned at, const char *bytes, size_t coun
 	}
 }
 
-static void on_console(struct run *r, unsigned at, bool booting)
+/* False: nothing was there. */
+static bool on_console(struct run *r, unsigned at, bool booting)
 {
 	char bytes[4096];
 	size_t count = guest_read(&r->guests[at], bytes, sizeof(bytes));
 
 	if (!count)
-		return;
+		return false;
 	doors_put(&r->doors, at + 1, bytes, count);
 	if (r->how->exec)
 		put_lines(r, at, bytes, count);
 	else if (!booting && at == r->current)
 		terminal_put(bytes, count);
+	return true;
 }
 
 /* Who has ended? */
@@ -303,8 +305,10 @@ static void reap(struct run *r, bool booting)
 	}
 	for (unsigned i = 0; i < r->count; i++)
 		if (r->guests[i].pid && waitpid(r->guests[i].pid, &status, WNOHANG) > 0) {
-			while (r->guests[i].console >= 0)
-				on_console(r, i, false); /* to its end */
+			/* All that it said. Not to the console's end: who was started by it may
+			 * hold that open for ever. */
+			while (r->guests[i].console >= 0 && on_console(r, i, false)) {
+			}
 			guest_on_end(&r->guests[i], process_code(status), r->folder);
 			/* Nobody has seen its console yet. */
 			if (booting && !r->how->exec && r->guests[i].state == GUEST_DIED)
@@ -420,7 +424,7 @@ static void turn(struct run *r, int timeout_ms, bool booting)
 		if (all[2 + 2 * i].revents & POLLOUT)
 			guest_flush(&r->guests[i]);
 		if (all[2 + 2 * i].revents & ~POLLOUT)
-			on_console(r, i, booting);
+			(void)on_console(r, i, booting);
 		if (all[3 + 2 * i].revents)
 			guest_hear(&r->guests[i]);
 	}
