@@ -149,7 +149,8 @@ def test_there_may_be_no_such_server():
             lock.write("no number\n")
         with subprocess.Popen(["sleep", "600"]) as other:
             try:
-                pids = {"other": other.pid, "gone": 0}
+                # The last is no process: cut to 32 bits it would be this one.
+                pids = {"other": other.pid, "gone": 0, "large": (1 << 32) + other.pid}
                 with subprocess.Popen(["true"]) as gone:
                     pids["gone"] = gone.pid
                 for name, pid in pids.items():
@@ -159,6 +160,8 @@ def test_there_may_be_no_such_server():
                     _, err = says(what, "-S", os.path.join(folder, "none"), exit_code=FAILED)
                     assert "none.lock" in err, err
                     _, err = says(what, "-S", sock, exit_code=FAILED)
+                    assert "no process ID" in err, err
+                    _, err = says(what, "-p", os.path.join(folder, "large"), exit_code=FAILED)
                     assert "no process ID" in err, err
                     _, err = says(what, "-p", os.path.join(folder, "other"), exit_code=FAILED)
                     assert "no state memory" in err, err
