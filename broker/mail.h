@@ -136,8 +136,8 @@ struct mail {
 	bool spins;       /* there is more than one CPU: it may be polled for */
 	uint64_t spin_ns; /* how long, before sleeping; 0: it does not pay */
 	unsigned spins_skipped;
-	uint64_t asked_ns;  /* when we last asked all to log their peers */
-	uint64_t showed_ns; /* when we logged ours */
+	uint64_t asked_ns;     /* when we last asked all to log their peers */
+	uint64_t show_next_ns; /* when we log ours again, at the earliest */
 	struct report_mail counts;
 };
 

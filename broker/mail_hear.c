@@ -29,9 +29,11 @@
 #include "log.h"
 #include "worker.h"
 
-/* Peers of one worker that are logged when somebody asks to show them, and how often. */
+/* Peers of one worker that are logged when somebody asks to show them, and how often: any peer may
+ * ask, so each line has to be earned, as many a second as of a flood (log.c). */
 #define SHOW_PEERS_MAX 100u
 #define SHOW_PAUSE_NS  1000000000u
+#define SHOW_LINE_NS   100000000u
 
 /* A turn's lanes may use up half of its bytes: what groups want then has the other half. */
 #define LANES_BYTES (MAIL_TURN_BYTES / 2)
@@ -58,9 +60,8 @@ void mail_show(struct mail *m)
 	uint64_t now = worker_now_ns();
 
 	/* Whichever workers' peers asked for it. */
-	if (m->showed_ns && now - m->showed_ns < SHOW_PAUSE_NS)
+	if (now < m->show_next_ns)
 		return;
-	m->showed_ns = now;
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct mail_peer *p = &m->peers[i];
 		struct personality_shown shown = {.state = ""};
@@ -79,6 +80,9 @@ void mail_show(struct mail *m)
 			LOG_TEXT("class", shown.cclass), LOG_NUMBER("cid", shown.cid),
 			LOG_NUMBER("sid", shown.sid), LOG_TEXT("state", shown.state));
 	}
+	m->show_next_ns = now + (shown_count < SHOW_PAUSE_NS / SHOW_LINE_NS
+						? SHOW_PAUSE_NS
+						: (uint64_t)(shown_count + 1) * SHOW_LINE_NS);
 	log_event(ports, LOG_NUMBER("worker", m->worker->nth), LOG_NUMBER("shown", shown_count),
 		LOG_NUMBER("left_out", left_out));
 }

@@ -499,8 +499,9 @@ def test_where_nobody_serves_it_says_so():
     with folder() as place:
         path = os.path.join(place, "sock")
         complains(client(path, "id"), 3, "famez-client", path, "is famez-server running?")
-        complains(client(os.path.join(place, "x" * 200), "id"), 3, "famez-client", "too long")
-        complains(client("", "id"), 3, "famez-client")
+        for path in (os.path.join(place, "x" * 200), ""):
+            complains(client(path, "id"), 2, "famez-client", "--socketpath", "1 to 107 bytes")
+        complains(client(place, "id"), 3, "famez-client", place, "is no socket")
     with OneAnswer(hangs=True) as stale:
         complains(client(stale, "id"), 3, "famez-client", "nobody serves", stale.path)
 

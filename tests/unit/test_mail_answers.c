@@ -4,6 +4,8 @@
  */
 #include "mail_rig.h"
 
+#include "log.h"
+
 static void put_slot(struct rig *r, uint32_t id, const char *text)
 {
 	struct famez_slot *slot = famez_slot_at(r->mailbox.base, id);
@@ -37,6 +39,55 @@ static void another_worker_s_answer_goes_by_the_one_slot(void **state)
 	(void)turn(r, 0);
 	assert_int_equal(rung(r, 5), 1);
 	assert_true(slot_says(r, 5, "pong"));
+	rig_free(r);
+}
+
+/* Lines of ports that a turn of this worker has logged. */
+static unsigned ports_logged(struct rig *r, unsigned worker, const char *path)
+{
+	char line[1024];
+	unsigned count = 0;
+	FILE *log;
+
+	assert_int_equal(truncate(path, 0), 0);
+	/* One takes the wish, the next obeys. */
+	(void)turn(r, worker);
+	(void)turn(r, worker);
+	log = fopen(path, "re");
+	assert_non_null(log);
+	while (fgets(line, sizeof(line), log))
+		count += strstr(line, "event=port ") != NULL;
+	(void)fclose(log);
+	return count;
+}
+
+static void who_asks_for_dumps_without_end_does_not_flood_the_log(void **state)
+{
+	struct rig *r = rig_new(&genz_fee, LAYOUT_SLOTS);
+	char path[] = "/tmp/famez-unit-XXXXXX";
+	const struct log_config log = {.file = path, .level = LOG_LEVEL_NOTICE};
+	int fd = mkostemp(path, O_APPEND | O_CLOEXEC);
+	struct mail *m = &r->workers[1].mail;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(log_open(&log, fd), 0);
+	for (uint32_t id = 1; id <= 99; id += 2)
+		joins(r, id);
+	put_slot(r, 5, "dump");
+	assert_int_equal(ports_logged(r, 1, path), 50);
+	/* A second later, as far as asking goes. */
+	m->asked_ns -= 2000000000u;
+	m->show_next_ns -= 2000000000u;
+	put_slot(r, 5, "dump");
+	assert_int_equal(ports_logged(r, 1, path), 0);
+	/* And when all these lines have been earned. */
+	m->asked_ns -= 4000000000u;
+	m->show_next_ns -= 4000000000u;
+	put_slot(r, 5, "dump");
+	assert_int_equal(ports_logged(r, 1, path), 50);
+	(void)unlink(path);
+	close(fd);
 	rig_free(r);
 }
 
@@ -139,6 +190,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(another_worker_s_answer_goes_by_the_one_slot),
+		cmocka_unit_test(who_asks_for_dumps_without_end_does_not_flood_the_log),
 		cmocka_unit_test(an_answer_to_who_left_is_not_for_the_id_s_next_owner),
 		cmocka_unit_test(a_slot_that_rang_before_its_owner_joined_is_heard_when_he_has),
 		cmocka_unit_test(answers_wait_for_the_slot_in_order),

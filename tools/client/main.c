@@ -21,11 +21,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define SOCKET_OF_ROOT    "/run/famez.sock"
 #define SOCKET_OF_QEMU    "/tmp/ivshmem_socket"
 #define SOCKET_IN_RUNTIME "famez.sock"
+
+/* With the NUL. */
+#define SOCKET_PATH_BYTES sizeof(((struct sockaddr_un *)0)->sun_path)
 
 #define JOIN_TIMEOUT_SECONDS 10
 #define RECEIVE_MAX_DEFAULT  (UINT64_C(1) << 30)
@@ -222,7 +226,11 @@ int main(int argc, char **argv)
 			break;
 		case 'S':
 			s.socket = optarg;
-			break;
+			if (*optarg && strlen(optarg) < SOCKET_PATH_BYTES)
+				break;
+			say_error("--socketpath '%.40s': a path of 1 to %zu bytes is wanted",
+				optarg, SOCKET_PATH_BYTES - 1);
+			return OUTCOME_USAGE;
 		case 'T':
 			timed = true;
 			break;

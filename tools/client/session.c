@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The protocol has no message for "that was everybody". See settle(). */
@@ -298,12 +299,17 @@ static int settle(struct session *s)
 
 static void explain(const struct session *s, int err)
 {
+	struct stat st;
+
 	switch (err) {
 	case -ENOENT:
 		say_error("can't join: there is no %s (is famez-server running?)", s->socket);
 		break;
 	case -ECONNREFUSED:
-		say_error("can't join: nobody serves %s any more", s->socket);
+		if (stat(s->socket, &st) == 0 && !S_ISSOCK(st.st_mode))
+			say_error("can't join: %s is no socket", s->socket);
+		else
+			say_error("can't join: nobody serves %s any more", s->socket);
 		break;
 	case -EACCES:
 		if (access(s->socket, W_OK) < 0)
