@@ -21,7 +21,8 @@ root=$place/root
 installed=(famez-server famez-tools libfamez0 libfamez-dev)
 names=("${installed[@]}" famez-dkms)
 container='' init=''
-passed=0 failed=0 skipped=0
+# shellcheck source=tests/install/counted.sh
+source "$here/counted.sh"
 
 # Nothing is mounted below $place but in the container's namespace, which ends with its init.
 clean_up() {
@@ -34,34 +35,6 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-
-# check NAME COMMAND... - one test; what it said is shown where it fails.
-check() {
-	local name=$1
-	shift
-	if "$@" >"$place/words" 2>&1; then
-		printf 'ok %s\n' "$name"
-		passed=$((passed + 1))
-	else
-		printf 'FAIL %s: %s\n' "$name" "$(tail -n 1 "$place/words" | grep . || echo 'no word why')"
-		cat "$place/words" >&2
-		failed=$((failed + 1))
-	fi
-}
-
-skip() {
-	printf 'SKIP %s: %s\n' "$1" "$2"
-	skipped=$((skipped + 1))
-}
-
-sum() {
-	if ((skipped > 0)); then
-		printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-	else
-		printf '%d passed, %d failed\n' "$passed" "$failed"
-	fi
-	((failed == 0))
-}
 
 # until_true COMMAND... - looks again and again; the limit guards against a hang.
 until_true() {

@@ -19,7 +19,8 @@ prefix=$place/prefix
 package=$place/package
 broker=''
 talkers=()
-passed=0 failed=0 skipped=0
+# shellcheck source=tests/install/counted.sh
+source "$here/counted.sh"
 
 clean_up() {
 	local talker
@@ -36,36 +37,6 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-
-# check NAME COMMAND... - one test; what it said is shown where it fails. It runs in this very
-# shell, so that what it starts is ours.
-check() {
-	local name=$1
-	shift
-	if "$@" >"$place/words" 2>&1; then
-		printf 'ok %s\n' "$name"
-		passed=$((passed + 1))
-	else
-		printf 'FAIL %s: %s\n' "$name" "$(tail -n 1 "$place/words" | grep . || echo 'no word why')"
-		cat "$place/words" >&2
-		failed=$((failed + 1))
-	fi
-}
-
-# sum - the last line; returns whether all is well.
-sum() {
-	if ((skipped > 0)); then
-		printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-	else
-		printf '%d passed, %d failed\n' "$passed" "$failed"
-	fi
-	((failed == 0))
-}
-
-skip() {
-	printf 'SKIP %s: %s\n' "$1" "$2"
-	skipped=$((skipped + 1))
-}
 
 # One of the options that cmake chose for this build.
 cached() {
