@@ -246,6 +246,8 @@ step_tsan() {
 }
 
 step_release() {
+	local test
+
 	later 'build release' '' build release broker/all tools/all bench/all docs/all \
 		tests/{control,keeper,lanes,mutations,sim,soak,vm}/all test_sandbox
 	task 'release unit' 'build release' those_units release test_sandbox
@@ -253,8 +255,10 @@ step_release() {
 		python3 tests/clients/run_all.py --build build/release --large
 	task 'release vm' 'build release' many_tests 'release vm' \
 		python3 tests/vm/run_all.py --server build/release/broker/famez-server --kit build/kit
-	task 'release driver' 'build release' many_tests 'release driver' \
-		python3 tests/vm/test_driver.py --server build/release/broker/famez-server --kit build/kit
+	for test in driver driver_faults; do
+		task "release $test" 'build release' many_tests "release $test" \
+			python3 "tests/vm/test_$test.py" --server build/release/broker/famez-server --kit build/kit
+	done
 	blackbox release 1
 	task 'release kernel' 'build release' many_tests 'release kernel' python3 tests/kernel/run.py --kit build/kit
 	task 'release keeper' 'build release' keeper release

@@ -10,7 +10,9 @@
 # where none may be, and leaks. "kcsan" finds data races, by the strictest rules that there are; no
 # kernel can do both. Then, and not by itself in any test run:
 #
-#     FAMEZ_VM_KERNEL=FOLDER/kasan tests/vm/test_driver.py --server build/release/broker/famez-server
+#     FAMEZ_VM_KERNEL=FOLDER/kasan python3 tests/vm/test_driver.py --server build/release/broker/famez-server
+#
+# and the same with test_driver_faults.py.
 #
 # Needs flex, bison, bc, libelf-dev, libssl-dev, xz-utils. Touches nothing but FOLDER.
 

@@ -12,6 +12,8 @@ it was made of has not changed.
     kit.py FOLDER     makes the kit and prints what it is made of
 """
 
+import argparse
+import atexit
 import glob
 import lzma
 import os
@@ -22,8 +24,9 @@ import subprocess
 import sys
 import tempfile
 
-from stage import HERE, Skip, need
+from stage import HERE, Skip, need, run_tests, settings
 
+_folder = None  # --kit
 KERNELS = os.environ.get("FAMEZ_KERNEL", "/boot/vmlinuz-*")
 
 INIT = """#!/bin/busybox sh
@@ -101,6 +104,29 @@ def make_initramfs(to):
         pack(root, to)
 
 
+def the_folder():
+    """Where kits are kept: --kit FOLDER, or in the build's."""
+    global _folder
+    if _folder is None:
+        build = os.path.dirname(os.path.dirname(settings.server))
+        if os.access(os.path.join(build, "tests", "vm"), os.W_OK):
+            _folder = os.path.join(build, "tests", "vm", "kit")
+        else:
+            _folder = tempfile.mkdtemp(prefix="famez-kit-")
+            atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    return _folder
+
+
+def run_with_kit(tests):
+    """run_tests(), of a program that takes --kit."""
+    global _folder
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--kit", type=os.path.abspath)
+    ours, theirs = parser.parse_known_args()
+    _folder = ours.kit
+    run_tests(tests, theirs)
+
+
 class Kit:
     def __init__(self, folder):
         need({"cpio": "cpio", "gcc": "gcc"})
@@ -131,6 +157,11 @@ class Kit:
             raise
         with open(note, "w", encoding="utf-8") as f:
             f.write(made_of)
+
+
+def the_kit():
+    """The kit, made at the first call; Skip with what is missing."""
+    return Kit(the_folder())
 
 
 if __name__ == "__main__":

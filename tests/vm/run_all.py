@@ -42,7 +42,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="famez-vm-all-") as private:
         os.environ["TMPDIR"] = private  # what is left behind in there is ours
         kit = ["--kit", ours.kit] if ours.kit else []
-        results = [run("test_device.py", theirs), run("test_guests.py", theirs + kit),
+        results = [run("test_device.py", theirs), run("test_device_harm.py", theirs),
+                   run("test_guests.py", theirs + kit),
                    run("test_kernel.py", theirs + kit),
                    run("test_apparmor.py", theirs + kit),
                    run("test_famez_vm.py", theirs + kit),

@@ -213,6 +213,30 @@ def rings(device, peer, vectors=None):
         device.wait_rung({v})
 
 
+def hot_plug(qemu, path, number, vectors=4):
+    qmp = qemu.qmp()
+    qmp("chardev-add", id=f"H{number}", backend={"type": "socket", "data": {
+        "server": False, "addr": {"type": "unix", "data": {"path": path}}}})
+    qmp("device_add", driver="ivshmem-doorbell", id=f"P{number}", chardev=f"H{number}",
+        vectors=vectors)
+
+
+def hot_unplug(device, number):
+    """device_del; the guest agrees; then the chardev, and with it the connection."""
+    qmp = device.qemu.qmp()
+    qmp("device_del", id=f"P{number}")
+    device.qemu.eject(device.slot)
+    qmp.wait_event("DEVICE_DELETED")
+    qmp("chardev-remove", id=f"H{number}")
+
+
+def waiting_at(path):
+    """How many are connected to this path whom the listener has not accepted yet."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as table:
+        rows = [line.split() for line in table if line.rstrip().endswith(" " + path)]
+    return sum(row[6] == "0" for row in rows)  # no inode: nobody has a descriptor
+
+
 @contextlib.contextmanager
 def naive_server():
     """The control in the broker's place: the server that harms."""

@@ -9,45 +9,22 @@ there as the bytes that the kernel takes. Who serves under it must do all that i
 it is not for must be denied.
 """
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 
-import test_guests as guests
 import test_kernel as kernel
 from guest import CONSOLE
-from stage import HERE, Skip, run_tests
+from kit import run_with_kit
+from stage import HERE, Skip
 
 PROFILE = os.path.join(HERE, "..", "..", "tools", "apparmor", "usr.sbin.famez-server")
 SERVER = "/usr/sbin/famez-server"
 
-INIT = """#!/bin/sh
-say() {{
-	printf '\\n@%s\\n' "$*"
-}}
-# The next line of the log that has the word; `broker` is who serves.
-await() {{
-	while read -r -t 60 line <&3; do
-		echo "$line"
-		case $line in *event=start*|*event=resumed*)
-			broker=$(echo "$line" | sed 's/.* broker=\\([0-9]*\\).*/\\1/') ;;
-		esac
-		case $line in *event=$1*) return ;; esac
-	done
-}}
-export PATH=/usr/sbin:/bin LD_LIBRARY_PATH={libraries}
-mount -t devtmpfs dev /dev
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t securityfs security /sys/kernel/security
-mount -t tmpfs tmp /run
-mkdir -p /dev/shm /run/famez /tmp /root
-mount -t tmpfs tmp /dev/shm
-ulimit -n 65536
-say "release $(uname -r)"
+INIT = kernel.HEAD + """mount -t securityfs security /sys/kernel/security
+mkdir -p /run/famez /tmp /root
 say "lsm $(cat /sys/kernel/security/lsm)"
 dd if=/profile of=/sys/kernel/security/apparmor/.load bs=1M count=1 2>/dev/null
 say "loaded $? $(cat /sys/kernel/security/apparmor/profiles)"
@@ -158,8 +135,4 @@ def judge(console):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--kit")
-    ours, theirs = parser.parse_known_args()
-    guests.kit_folder = ours.kit and os.path.abspath(ours.kit)
-    run_tests(globals(), theirs)
+    run_with_kit(globals())

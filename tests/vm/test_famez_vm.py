@@ -7,7 +7,6 @@ The tour is driven through a pseudo terminal, as a user would. What famez-vm mak
 driver) is kept in the kit's folder.
 """
 
-import argparse
 import contextlib
 import os
 import pty
@@ -21,15 +20,14 @@ import tempfile
 import time
 import xml.etree.ElementTree
 
-from stage import Broker, Skip, need, run_tests, settings
+from kit import run_with_kit, the_folder
+from stage import Broker, Skip, need, settings
 from fabric import HANG_SECONDS, SANITIZER  # stage knows its folder
 
 QEMU = {"qemu-system-x86_64": "qemu-system-x86"}
 KEY = "\x1d"  # ^]
 BOOT_SECONDS = 150  # of several guests, on a machine that has other work
 BRACKETS = re.compile(r"\x1b\[\d*[A-Za-z]")
-
-kit_folder = None
 
 
 def program(name):
@@ -50,10 +48,7 @@ def vm(*words, code=0, env=None):
 
 
 def cache():
-    global kit_folder
-    if kit_folder is None:
-        kit_folder = os.path.join(os.path.dirname(os.path.dirname(settings.server)), "kit")
-    return ["--cache", kit_folder]
+    return ["--cache", the_folder()]
 
 
 def need_guests():
@@ -412,8 +407,4 @@ def test_a_guest_that_cannot_boot_is_told_of_with_what_its_kernel_says():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--kit")
-    ours, theirs = parser.parse_known_args()
-    kit_folder = ours.kit and os.path.abspath(ours.kit)
-    run_tests(globals(), theirs)
+    run_with_kit(globals())

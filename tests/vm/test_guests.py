@@ -9,31 +9,12 @@ folder, or in --kit FOLDER. Each way to harm a QEMU has its test in
 test_device.py; here is shown that guests see and do what the specification says.
 """
 
-import argparse
-import atexit
 import os
-import shutil
 import signal
-import tempfile
 
 from guest import Guest
-from kit import Kit
-from stage import Stage, held_back, known, map_of, meet, run_tests, settings, until_known
-
-kit_folder = None
-
-
-def the_kit():
-    """The kit, made at the first call; Skip with what is missing."""
-    global kit_folder
-    if kit_folder is None:
-        build = os.path.dirname(os.path.dirname(settings.server))
-        if os.access(os.path.join(build, "tests", "vm"), os.W_OK):
-            kit_folder = os.path.join(build, "tests", "vm", "kit")
-        else:
-            kit_folder = tempfile.mkdtemp(prefix="famez-kit-")
-            atexit.register(shutil.rmtree, kit_folder, ignore_errors=True)
-    return Kit(kit_folder)
+from kit import run_with_kit, the_kit
+from stage import Stage, held_back, known, map_of, meet, until_known
 
 
 def start(stage, names, **how):
@@ -167,8 +148,4 @@ def test_a_guest_at_1024_descriptors_survives_1500_peers():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--kit")
-    ours, theirs = parser.parse_known_args()
-    kit_folder = ours.kit and os.path.abspath(ours.kit)
-    run_tests(globals(), theirs)
+    run_with_kit(globals())

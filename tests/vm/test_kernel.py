@@ -10,18 +10,16 @@ script runs them, with the kernel's trace of io_uring set-ups on, kills brokers,
 and says how they ended. A 6.1 from elsewhere: FAMEZ_KERNEL names its image.
 """
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 
-import test_guests as guests
 from guest import ACCEL, CONSOLE
-from kit import kernel_image, pack, static_busybox
+from kit import kernel_image, pack, run_with_kit, static_busybox, the_kit
 from qtest import Process
-from stage import NEEDED, Skip, need, run_tests, settings
+from stage import NEEDED, Skip, need, settings
 
 # noqa: stage knows its folder
 from fabric import SANITIZER  # noqa: E402
@@ -34,12 +32,10 @@ DEATHS = 3
 # What io_uring_setup(2) of 6.1 offers and the broker takes where it is offered.
 COOP_TASKRUN, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 8, 1 << 12, 1 << 13
 
-# The server's log comes through a pipe: the line that it listens is what the script
-# waits for, and the end of the log is the end of the server. Lines that we judge begin
-# with an @, whatever the others have left on the console's line.
-# It is killed at rest, and twice while peers come and ring: nobody may notice. All of the sandbox
-# is there, or it does not start.
-INIT = """#!/bin/sh
+# The beginning of the script of a guest that is a host. The server's log comes through a pipe: the
+# line that it listens is what the script waits for, and the end of the log is the end of the
+# server. Lines that we judge begin with an @, whatever the others have left on the console's line.
+HEAD = """#!/bin/sh
 say() {{
 	printf '\\n@%s\\n' "$*"
 }}
@@ -53,17 +49,21 @@ await() {{
 		case $line in *event=$1*) return ;; esac
 	done
 }}
-export PATH=/bin LD_LIBRARY_PATH={libraries}
+export PATH=/usr/sbin:/bin LD_LIBRARY_PATH={libraries}
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /run
 mkdir -p /dev/shm
 mount -t tmpfs tmp /dev/shm
-mount -t tracefs trace /sys/kernel/tracing
 ulimit -n 65536
-echo 1 >/sys/kernel/tracing/events/io_uring/io_uring_create/enable
 say "release $(uname -r)"
+"""
+
+# It is killed at rest, and twice while peers come and ring: nobody may notice. All of the sandbox
+# is there, or it does not start.
+INIT = HEAD + """mount -t tracefs trace /sys/kernel/tracing
+echo 1 >/sys/kernel/tracing/events/io_uring/io_uring_create/enable
 mkfifo /run/log
 famez-server -S /run/f.sock --peers 60 -n 2 --workers {workers} --sandbox required -v 2>/run/log &
 server=$!
@@ -174,7 +174,7 @@ def boot(init, also=(), append=CONSOLE):
     binaries = programs()
     if not os.path.basename(kernel_image()).startswith("vmlinuz-6.1."):
         raise Skip(f"{kernel_image()} is no 6.1: let FAMEZ_KERNEL name an image of one")
-    vmlinux = guests.the_kit().vmlinux
+    vmlinux = the_kit().vmlinux
     with tempfile.TemporaryDirectory(prefix="famez-vm-") as run:
         initrd = os.path.join(run, "initrd.img")
         make_initramfs(initrd, binaries, init, also)
@@ -221,8 +221,4 @@ def judge(console):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--kit")
-    ours, theirs = parser.parse_known_args()
-    guests.kit_folder = ours.kit and os.path.abspath(ours.kit)
-    run_tests(globals(), theirs)
+    run_with_kit(globals())

@@ -8,7 +8,6 @@ program's at a time; all that its programs do is in one boot, which is the dear 
 and their order are judged by exchange.c, which knows every byte that must come.
 """
 
-import argparse
 import json
 import os
 import re
@@ -16,7 +15,8 @@ import subprocess
 import threading
 
 import test_famez_vm as vm_of
-from stage import HERE, run_tests, settings
+from kit import run_with_kit
+from stage import HERE, settings
 
 COUNT = 10000
 IDLE_MS = 2500
@@ -149,8 +149,4 @@ def test_the_figures_of_guests_are_whole_and_make_sense():
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--kit")
-    ours, theirs = parser.parse_known_args()
-    vm_of.kit_folder = ours.kit and os.path.abspath(ours.kit)
-    run_tests(globals(), theirs)
+    run_with_kit(globals())
