@@ -92,7 +92,7 @@ static void sum_up(struct budget *b, const struct options *o, enum mailbox_layou
 	b->tables_bytes =
 		table(ids, sizeof(struct peer)) + table(ids, sizeof(struct account)) +
 		table(ids, sizeof(struct report_peer)) + table(b->peers, sizeof(struct member)) +
-		table(b->peers, sizeof(struct seat)) + table(1 + b->gates, sizeof(struct port)) +
+		table(b->peers, sizeof(struct watcher)) + table(1 + b->gates, sizeof(struct port)) +
 		workers * worker_table_bytes(b->ids_max);
 	b->vector_bytes = ids * o->vectors * sizeof(int);
 	if (!o->silent)

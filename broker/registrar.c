@@ -290,7 +290,7 @@ static void take_message(struct registrar *r, const struct message *m)
 		ledger_join(r->state, m->id);
 		log_join(r, &intent);
 		mailbox_present(r->mailbox, m->id);
-		r->changed = true;
+		r->watchers.changed = true;
 		change.kind = MESSAGE_JOINED;
 		change.said = r->state->members[m->id].said;
 		tell_all(r, &change);
@@ -315,7 +315,7 @@ static void take_message(struct registrar *r, const struct message *m)
 		ledger_free(r->state, m->id);
 		intent = membership_gone(&r->membership, m->id);
 		if (intent.kind == INTENT_LEAVE) {
-			r->changed = true;
+			r->watchers.changed = true;
 			change.kind = MESSAGE_LEFT;
 			tell_all(r, &change);
 		}
@@ -484,69 +484,6 @@ static void take_signals(struct registrar *r)
 		take_signal(r, info.ssi_signo);
 }
 
-/* ---- who wants to be told of joins and leaves, by a ring --------------------------------- */
-
-/* Rings of one turn: half of what the ring holds, so that the completion queue has room. */
-#define WATCH_BATCH REFUSALS_MAX
-
-/* Threads of the kernel's that wait in doorbells which were made to block, and are full. */
-#define WATCH_THREADS 8u
-
-static void ring_watcher(struct registrar *r, struct seat *seat);
-
-static void on_watcher_rung(struct op *op, int res, uint32_t flags)
-{
-	struct seat *seat = container_of(op, struct seat, watch);
-
-	(void)res; /* an eventfd that can't be rung is its owner's loss */
-	(void)flags;
-	if (!seat->watch_again)
-		return;
-	seat->watch_again = false;
-	ring_watcher(seat->registrar, seat);
-}
-
-/* By the ring, since a peer may have made its eventfd blocking, and full: then the kernel
- * waits, not we, and only this one is not rung any more. */
-static void ring_watcher(struct registrar *r, struct seat *seat)
-{
-	static const uint64_t one = 1;
-	const struct famez_geometry *g = &r->mailbox->g;
-	uint32_t id = (uint32_t)(seat - r->seats) + r->first_id;
-	uint32_t vector = g->server_id == FAMEZ_NOBODY ? 0 : famez_vector_of(g, g->server_id);
-	struct io_uring_sqe *sqe;
-
-	if (seat->watch.in_kernel) {
-		/* It may have woken the peer already, which then missed what came since. */
-		seat->watch_again = true;
-		return;
-	}
-	seat->registrar = r;
-	sqe = ring_sqe(&r->ring);
-	io_uring_prep_write(sqe, bells_fd(r->bells, id, (uint16_t)vector), &one, sizeof(one), 0);
-	op_arm(&seat->watch, sqe, on_watcher_rung);
-}
-
-/* Once for all changes of a turn, which are in the memory by now. Who is not reached in this
- * turn is in one of the next; a change meanwhile begins another round. */
-static void ring_watchers(struct registrar *r)
-{
-	unsigned rung = 0;
-
-	if (r->changed && r->mailbox->layout == LAYOUT_LANES)
-		r->watch_left = r->membership.peers_max;
-	r->changed = false;
-	for (; r->watch_left && rung < WATCH_BATCH; r->watch_left--) {
-		uint32_t at = r->watch_next;
-
-		r->watch_next = at + 1 < r->membership.peers_max ? at + 1 : 0;
-		if (!mailbox_watches(r->mailbox, at + r->first_id))
-			continue;
-		ring_watcher(r, &r->seats[at]);
-		rung++;
-	}
-}
-
 static void tell_of_loss(struct registrar *r)
 {
 	if (r->lost_told || !mailbox_lost(r->mailbox))
@@ -659,7 +596,7 @@ static int turn(struct registrar *r)
 		r->mend_due = false;
 		mailbox_mend(r->mailbox);
 	}
-	ring_watchers(r);
+	watchers_ring(&r->watchers);
 	tell_of_loss(r);
 	arm(r);
 	wakeup_sleep(&r->wakeup);
@@ -671,7 +608,7 @@ static int turn(struct registrar *r)
 		asleep = !room_for_an_event(r);
 	} else {
 		asleep = (!r->ready || r->paused) && !r->found_count && !messages_wait(r) &&
-			 !r->watch_left && !reload_is_over(r) && !report_is_over(r) &&
+			 !r->watchers.left && !reload_is_over(r) && !report_is_over(r) &&
 			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);
@@ -701,7 +638,7 @@ static int restore(struct registrar *r)
 	struct recover_found found;
 
 	recover_finish(r->state, &mailbox, &found);
-	r->changed = found.left || found.present;
+	r->watchers.changed = found.left || found.present;
 	return membership_restore(&r->membership, r->state);
 }
 
@@ -742,19 +679,17 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 		.mailbox = mailbox,
 		.report = report,
 		.workers_count = fabric->workers,
-		.first_id = fabric->first_id,
 	};
 	err = membership_init(&r->membership, fabric->first_id, fabric->peers, fabric->workers);
 	if (err)
 		return err;
-	r->seats = sys_calloc(fabric->peers, sizeof(*r->seats));
-	if (!r->seats) {
-		err = -ENOMEM;
+	err = watchers_init(
+		&r->watchers, &r->ring, bells, mailbox, fabric->first_id, fabric->peers);
+	if (err)
 		goto undo_membership;
-	}
 	err = ports_init(r);
 	if (err)
-		goto undo_seats;
+		goto undo_watchers;
 	err = restore(r);
 	if (err)
 		goto undo_ports;
@@ -772,7 +707,7 @@ int registrar_init(struct registrar *r, struct state *state, struct bells *bells
 	err = ring_init(&r->ring, 2 * REFUSALS_MAX, 2 * REFUSALS_MAX + r->ports_count);
 	if (err)
 		goto undo_wakeup;
-	(void)io_uring_register_iowq_max_workers(&r->ring, (unsigned[]){0, WATCH_THREADS});
+	watchers_limit(&r->watchers);
 	refusals_init(&r->refusals, &r->ring);
 	return 0;
 
@@ -783,8 +718,8 @@ undo_door:
 	door_destroy(&r->door);
 undo_ports:
 	free(r->ports);
-undo_seats:
-	free(r->seats);
+undo_watchers:
+	watchers_destroy(&r->watchers);
 undo_membership:
 	membership_destroy(&r->membership);
 	return err;
@@ -798,7 +733,7 @@ void registrar_destroy(struct registrar *r)
 	wakeup_destroy(&r->wakeup);
 	door_destroy(&r->door);
 	free(r->ports);
-	free(r->seats);
+	watchers_destroy(&r->watchers);
 	membership_destroy(&r->membership);
 }
 

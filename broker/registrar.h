@@ -28,14 +28,8 @@
 #include "state.h"
 #include "store.h"
 #include "sweep.h"
+#include "watchers.h"
 #include "worker.h"
-
-/* What belongs to an ID. */
-struct seat {
-	bool watch_again; /* something changed while `watch` was in the kernel */
-	struct op watch;  /* the ring that tells it of joins and leaves; outlives its owner */
-	struct registrar *registrar;
-};
 
 /* A socket that newcomers come to. */
 struct port {
@@ -57,13 +51,12 @@ struct registrar {
 	struct worker *workers;
 	uint16_t workers_count;
 	struct door door;
+	struct watchers watchers;
 	struct port *ports; /* the fabric's first, then those of bound IDs */
 	unsigned ports_count;
 	struct port *ready, *ready_last; /* somebody may be waiting to be accepted; in turn */
 	int signal_fd;
 	pid_t keeper; /* 0: none */
-	uint32_t first_id;
-	struct seat *seats; /* by ID - first_id */
 	struct wakeup wakeup;
 	_Atomic int worker_error; /* a worker could not go on: errno */
 	_Atomic bool starves;     /* a worker's queue was full: it rings when it has taken some */
@@ -73,8 +66,6 @@ struct registrar {
 	uint64_t wake_count;
 	unsigned reports_missing;
 	uint64_t reports_begun, reports_noted; /* noted: written down as done */
-	uint32_t watch_next, watch_left;       /* seats to look at for who is to be rung */
-	bool changed;                          /* in the directory, this turn */
 	bool lost_told;                        /* that the mailbox is lost */
 	bool mend_due; /* what we wrote in the mailbox is to be looked after */
 	bool report_wanted, rewind_wanted;
