@@ -16,6 +16,7 @@
 #include "keeper.h"
 #include "ledger.h"
 #include "log.h"
+#include "orders.h"
 #include "recover.h"
 #include "sandbox_calls.h"
 #include "sys.h"
@@ -40,7 +41,7 @@ static bool room_for_an_event(const struct registrar *r)
 	return true;
 }
 
-static void tell_all(struct registrar *r, const struct message *m)
+void registrar_tell(struct registrar *r, const struct message *m)
 {
 	for (uint16_t w = 0; w < r->workers_count; w++)
 		worker_tell(&r->workers[w], m);
@@ -267,17 +268,6 @@ static void log_gone(struct registrar *r, const struct message *m)
 	}
 }
 
-static void finish_report(struct registrar *r)
-{
-	if (--r->reports_missing)
-		return;
-	memcpy(r->report->refused_for, r->door.refused, sizeof(r->report->refused_for));
-	r->report->state_bytes = r->state->head->bytes;
-	if (!r->door.rules->zone_file && !r->door.rules->bind_file)
-		r->report->state_bytes -= sizeof(struct rules_memory);
-	log_ask(report_print, r->report);
-}
-
 static void take_message(struct registrar *r, const struct message *m)
 {
 	struct message change = {.id = m->id};
@@ -293,7 +283,7 @@ static void take_message(struct registrar *r, const struct message *m)
 		r->watchers.changed = true;
 		change.kind = MESSAGE_JOINED;
 		change.said = r->state->members[m->id].said;
-		tell_all(r, &change);
+		registrar_tell(r, &change);
 		return;
 	case MESSAGE_REFUSED:
 		refusal_tag(m->sock);
@@ -317,11 +307,11 @@ static void take_message(struct registrar *r, const struct message *m)
 		if (intent.kind == INTENT_LEAVE) {
 			r->watchers.changed = true;
 			change.kind = MESSAGE_LEFT;
-			tell_all(r, &change);
+			registrar_tell(r, &change);
 		}
 		return;
 	case MESSAGE_REPORTED:
-		finish_report(r);
+		orders_reported(r);
 		return;
 	case MESSAGE_ADOPT:
 	case MESSAGE_JOINED:
@@ -354,134 +344,6 @@ static bool messages_wait(const struct registrar *r)
 		if (!message_queue_empty(&r->workers[w].outbox))
 			return true;
 	return false;
-}
-
-static void start_report(struct registrar *r)
-{
-	const struct message report = {.kind = MESSAGE_REPORT};
-	const struct membership *m = &r->membership;
-
-	r->report_wanted = false;
-	r->reports_begun++;
-	errand_begin(&r->state->live->report);
-	atomic_store(&r->report->busy, true);
-	/* Of this very moment, as the log's end that workers will tell of. */
-	r->report->present = m->present;
-	r->report->opening = m->opening;
-	r->report->joins = m->joins;
-	r->report->leaves = m->leaves;
-	r->report->refused = m->refused;
-	for (uint32_t id = 0; id < r->report->ids_max; id++)
-		r->report->peers[id].filled = false;
-	r->reports_missing = r->workers_count;
-	tell_all(r, &report);
-}
-
-static void read_rules(struct registrar *r)
-{
-	const struct rules *rules = r->door.rules;
-	struct why why;
-	bool sockets;
-	int err;
-
-	if (!rules->zone_file && !rules->bind_file)
-		return;
-	err = door_read_rules(&r->door, &sockets, &why);
-	if (!err && sockets && !r->keeper)
-		err = why_fail(&why, -EPERM,
-			"%.200s: with --no-keeper sockets of IDs change at a start only",
-			rules->bind_file);
-	if (err) {
-		rules_log_wrong(&why);
-		return;
-	}
-	if (sockets) {
-		r->stop = r->again = true;
-		return;
-	}
-	rules_log(rules);
-	r->widen_wanted = true;
-}
-
-static void reload(struct registrar *r)
-{
-	errand_begin(&r->state->live->reload);
-	log_reopen(&r->wakeup);
-	r->reloading = true;
-	read_rules(r);
-	r->rewind_wanted = true;
-}
-
-static bool reload_is_over(const struct registrar *r)
-{
-	return r->reloading && log_reopened();
-}
-
-static bool report_is_over(const struct registrar *r)
-{
-	return r->reports_noted != r->reports_begun &&
-	       atomic_load(&r->report->over) == r->reports_begun;
-}
-
-/* Of a reload the rules are in the state, and who was held back is looked at by any successor. */
-static void note_what_is_done(struct registrar *r)
-{
-	if (reload_is_over(r)) {
-		r->reloading = false;
-		errand_done(&r->state->live->reload);
-	}
-	if (report_is_over(r)) {
-		r->reports_noted = r->reports_begun;
-		errand_done(&r->state->live->report);
-	}
-}
-
-/* The keeper's watchdog wants to know whether we all turn; workers say so in theirs. */
-static void answer(struct registrar *r)
-{
-	struct state_live *live = r->state->live;
-
-	for (uint16_t w = 0; w < r->workers_count; w++)
-		wakeup_force(&r->workers[w].wakeup);
-	atomic_store_explicit(&live->answered,
-		atomic_load_explicit(&live->asked, memory_order_relaxed), memory_order_relaxed);
-}
-
-static void take_signal(struct registrar *r, unsigned number)
-{
-	if (number == (unsigned)KEEPER_ASK) {
-		answer(r);
-		return;
-	}
-	/* From our keeper (keeper.h). */
-	if (number == (unsigned)KEEPER_STOP)
-		number = SIGTERM;
-	else if (number == (unsigned)KEEPER_INTERRUPT)
-		number = SIGINT;
-	switch (number) {
-	case SIGTERM:
-	case SIGINT:
-		log_event(stop, LOG_TEXT("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"),
-			LOG_NUMBER("peers", r->membership.present));
-		r->stop = true;
-		return;
-	case SIGHUP:
-		reload(r);
-		return;
-	case SIGUSR1:
-		r->report_wanted = true;
-		return;
-	default:
-		return;
-	}
-}
-
-static void take_signals(struct registrar *r)
-{
-	struct signalfd_siginfo info;
-
-	while (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
-		take_signal(r, info.ssi_signo);
 }
 
 static void tell_of_loss(struct registrar *r)
@@ -574,21 +436,21 @@ static int turn(struct registrar *r)
 	haste_look();
 	/* Who leaves makes room for who comes. */
 	starved = take_messages(r);
-	take_signals(r);
+	orders_take(r);
 	if (r->widen_wanted) {
 		r->widen_wanted = false;
 		r->rewind_wanted = door_widen(&r->door) || r->rewind_wanted;
 	}
 	if (r->rewind_wanted && room_for_an_event(r)) {
 		r->rewind_wanted = false;
-		tell_all(r, &rewind);
+		registrar_tell(r, &rewind);
 	}
 	/* While one is printed, the next one waits; the logger rings when it is done. */
 	if (r->report_wanted && !atomic_load(&r->report->busy) && room_for_an_event(r))
-		start_report(r);
+		orders_report(r);
 	if (r->stop)
 		return 0; /* who still waits to be accepted is turned away */
-	note_what_is_done(r);
+	orders_note(r);
 	look_who_waits(r);
 	take_found(r);
 	accept_some(r);
@@ -608,7 +470,7 @@ static int turn(struct registrar *r)
 		asleep = !room_for_an_event(r);
 	} else {
 		asleep = (!r->ready || r->paused) && !r->found_count && !messages_wait(r) &&
-			 !r->watchers.left && !reload_is_over(r) && !report_is_over(r) &&
+			 !r->watchers.left && !orders_over(r) &&
 			 !(r->report_wanted && !atomic_load(&r->report->busy));
 	}
 	err = ring_turn(&r->ring, asleep ? 1 : 0);

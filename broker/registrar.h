@@ -100,6 +100,9 @@ void registrar_find(struct registrar *r, const struct sweep_found *found, unsign
  */
 void registrar_resume(struct registrar *r, bool reload, bool report);
 
+/** registrar_tell() - all workers, each of which has room. From its thread. */
+void registrar_tell(struct registrar *r, const struct message *m);
+
 /**
  * registrar_run() - serve until SIGTERM or SIGINT, from @keeper if there is one; or until rules
  * were read that want other sockets for bound IDs: then r->again is set. Returns 0, or -errno of

@@ -57,7 +57,7 @@ MUTATIONS = {
         "	if (b->reload_due || live->reread)\n",
         "	if (live->reread)\n"),
     "errand_done_early": (
-        "registrar.c", "a reload is written down as done before the rules are read",
+        "orders.c", "a reload is written down as done before the rules are read",
         "	errand_begin(&r->state->live->reload);\n",
         "	errand_begin(&r->state->live->reload);\n	errand_done(&r->state->live->reload);\n"),
     "errand_not_written": (
@@ -119,7 +119,7 @@ MUTATIONS = {
         """		ledger_join(r->state, m->id);
 """,
         """		change.kind = MESSAGE_JOINED;
-		tell_all(r, &change);
+		registrar_tell(r, &change);
 		for (unsigned i = 0; i < 40; i++)
 			state_point();
 		ledger_join(r->state, m->id);
