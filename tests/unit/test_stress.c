@@ -145,7 +145,7 @@ static void lost_doubled_and_late_messages_are_found(void **state)
 
 static void posts_of_a_bell_come_in_the_order_they_were_put(void **state)
 {
-	struct board *b = board_open(4, 2, 2);
+	struct board *b = board_open(4, 2, 2, 0);
 	uint64_t hint = 0;
 	uint32_t numbers[3], at;
 
@@ -175,7 +175,7 @@ static void posts_of_a_bell_come_in_the_order_they_were_put(void **state)
 
 static void posts_run_out_and_come_back(void **state)
 {
-	struct board *b = board_open(2, 2, 1);
+	struct board *b = board_open(2, 2, 1, 0);
 	uint64_t hint = 0, count = 0;
 	uint32_t last = 0;
 
@@ -192,7 +192,7 @@ static void posts_run_out_and_come_back(void **state)
 
 static void vms_go_round_the_processes(void **state)
 {
-	struct board *b = board_open(10, 3, 1);
+	struct board *b = board_open(10, 3, 1, 0);
 	unsigned of[3] = {0};
 
 	(void)state;
@@ -205,7 +205,7 @@ static void vms_go_round_the_processes(void **state)
 
 static void only_the_first_verdict_counts(void **state)
 {
-	struct board *b = board_open(2, 1, 1);
+	struct board *b = board_open(2, 1, 1, 0);
 	struct verdict one = {VERDICT_LOST, "one"}, two = {VERDICT_DESCRIPTORS, "two"};
 
 	(void)state;
@@ -219,7 +219,7 @@ static void only_the_first_verdict_counts(void **state)
 
 static void a_series_is_found_by_its_name(void **state)
 {
-	struct board *b = board_open(2, 1, 1);
+	struct board *b = board_open(2, 1, 1, 0);
 	struct board_series *one = board_series(b, 0, "one", "messages", "");
 
 	(void)state;

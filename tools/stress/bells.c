@@ -19,10 +19,10 @@
 
 static struct bells_owed *owed_to(const struct bells *b, unsigned vm, unsigned vector)
 {
-	return &b->owed[(uint64_t)(vm / b->board->processes) * b->fleet->vectors + vector];
+	return &b->owed[(uint64_t)fleet_index(b->fleet, vm) * b->fleet->vectors + vector];
 }
 
-/* What our VM `from` rings with: a witness has a copy of its own. */
+/* What our VM `from` rings with: a witness has a copy of its own. -1: with its device. */
 static int bell_of(const struct bells *b, unsigned from, unsigned to, unsigned vector)
 {
 	const struct fleet_vm *v = fleet_vm(b->fleet, from);
@@ -42,9 +42,18 @@ static int no_bell(const struct bells *b, unsigned vm, unsigned vector, int err)
 /* All copies of an eventfd are one open file: to look at ours is to look at all. */
 static int looks_well(struct bells *b, unsigned vm, unsigned vector)
 {
-	int fd = fleet_bell(b->fleet, vm, vector);
+	bool devices = b->fleet->config.devices,
+	     ours = board_process_of(b->board, vm) == b->fleet->config.process;
+	int fd = !devices ? fleet_bell(b->fleet, vm, vector)
+		 : ours   ? famez_bell_fd(fleet_vm(b->fleet, vm)->famez,
+				    (uint16_t)board_id(b->board, vm), (uint16_t)vector)
+			  : -1;
 	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
 
+	if (devices && !ours) {
+		b->fds[(uint64_t)vm * b->fleet->vectors + vector] = -1;
+		return 0;
+	}
 	if (fd < 0)
 		return no_bell(b, vm, vector, fd);
 	if (flags < 0)
@@ -120,7 +129,7 @@ int bells_ring(
 	static const uint64_t one = 1;
 	uint32_t number = board_take(b->board, b->fleet->config.process, &b->hint);
 	struct board_post *post;
-	int fd;
+	int fd, err = 0;
 
 	if (number == 0)
 		return -EAGAIN;
@@ -130,12 +139,21 @@ int bells_ring(
 	post->vector = (uint16_t)vector;
 	post->kind = kind;
 	post->t_ns = t_ns;
-	fd = bell_of(b, from, to, vector);
 	board_put(b->board, number);
-	if (fd < 0 || write(fd, &one, sizeof(one)) != sizeof(one))
+	if (b->fleet->config.devices) {
+		err = famez_ring(fleet_vm(b->fleet, from)->famez, (uint16_t)board_id(b->board, to),
+			(uint16_t)vector);
+	} else {
+		fd = bell_of(b, from, to, vector);
+		if (fd < 0)
+			err = fd;
+		else if (write(fd, &one, sizeof(one)) != sizeof(one))
+			err = -errno;
+	}
+	if (err)
 		return verdict_give(b->fleet->verdict, VERDICT_LOST,
 			"peer %d cannot ring peer %d, vector %u: %s", board_id(b->board, from),
-			board_id(b->board, to), vector, strerror(fd < 0 ? -fd : errno));
+			board_id(b->board, to), vector, strerror(-err));
 	return 0;
 }
 
@@ -163,6 +181,8 @@ uint64_t bells_heard(void *context, unsigned vm, unsigned vector, uint64_t count
 
 	if (vector >= b->fleet->vectors)
 		return 0;
+	if (b->fleet->config.devices)
+		count = UINT64_MAX;
 	for (; n < count; n++) {
 		uint32_t number;
 		struct board_post post;

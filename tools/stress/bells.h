@@ -7,6 +7,10 @@
  * count says how many rings it was, so as many posts are taken, oldest first: a ring without
  * a post was nobody's of ours, and a post that no ring ever comes for was lost.
  *
+ * In a guest, with its device in place of a socket, a ring is a write to the device, and interrupts
+ * coalesce on their way. There a ring takes all that lies for its bell, and one that finds nothing
+ * is none too many: what is shown is that every note was followed by a look.
+ *
  * This is a loop of its own beside the handles' (fleet_apart()): an epoll over the VMs' own
  * eventfds, as a VM's own loop would be. What it costs over the bare system calls is
  * measured (share.c).
@@ -30,7 +34,7 @@ struct bells {
 	struct board *board;
 	int epoll;
 	struct bells_owed *owed; /* by our VM and vector */
-	int *fds;                /* by any VM and vector: its eventfd, the store's */
+	int *fds;                /* by any VM and vector: its eventfd, the store's; or -1 */
 	uint64_t hint;
 	/* A ring of ours was heard. Returns 0, or -1 with the verdict filled in. */
 	int (*on_ring)(void *context, const struct board_post *post);

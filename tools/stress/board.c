@@ -29,17 +29,20 @@ static uint64_t lay_out(struct board *b, char *base)
 {
 	char *at = base + (sizeof(*b) + 63) / 64 * 64;
 
-	b->ids = take(&at, b->peers, sizeof(*b->ids));
+	b->ids = take(&at, board_everybody(b), sizeof(*b->ids));
 	b->vm_of_id = take(&at, BOARD_IDS, sizeof(*b->vm_of_id));
 	b->under_way = take(&at, (uint64_t)b->peers * b->vectors_max, sizeof(*b->under_way));
 	b->posts = take(&at, b->posts_each * b->processes, sizeof(*b->posts));
-	b->process = take(&at, b->processes, sizeof(*b->process));
+	b->process = take(&at, board_places(b), sizeof(*b->process));
 	return (uint64_t)(at - base);
 }
 
-struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_max)
+struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_max, unsigned guests)
 {
-	struct board sized = {.peers = peers, .processes = processes, .vectors_max = vectors_max};
+	struct board sized = {.peers = peers,
+		.processes = processes,
+		.vectors_max = vectors_max,
+		.guests = {.count = guests}};
 	struct board *b;
 	static char nowhere; /* only differences count */
 
@@ -54,7 +57,7 @@ struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_ma
 	*b = sized;
 	(void)lay_out(b, (char *)b);
 	b->server_id = BOARD_NOBODY;
-	for (unsigned i = 0; i < peers; i++)
+	for (unsigned i = 0; i < board_everybody(b); i++)
 		atomic_store(&b->ids[i], BOARD_NOBODY);
 	for (unsigned i = 0; i < BOARD_IDS; i++)
 		atomic_store(&b->vm_of_id[i], BOARD_NOBODY);
@@ -63,6 +66,9 @@ struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_ma
 		histogram_init(&b->process[p].joined_ns);
 		histogram_init(&b->process[p].opened_ns);
 	}
+	histogram_init(&b->guests.trips);
+	if (guests) /* they keep nobody waiting, until they take part */
+		atomic_store(&b->process[processes].arrived, UINT64_MAX);
 	return b;
 }
 
@@ -156,7 +162,7 @@ void board_arrive(struct board *b, unsigned process, uint64_t step)
 
 bool board_all_arrived(const struct board *b, uint64_t step)
 {
-	for (unsigned p = 0; p < b->processes; p++)
+	for (unsigned p = 0; p < board_places(b); p++)
 		if (atomic_load_explicit(&b->process[p].arrived, memory_order_acquire) < step)
 			return false;
 	return true;
@@ -167,13 +173,13 @@ struct board_sums board_sum(const struct board *b)
 	struct board_sums s = {0};
 
 	/* First what was heard: then no sum can show more heard than sent. */
-	for (unsigned p = 0; p < b->processes; p++) {
+	for (unsigned p = 0; p < board_places(b); p++) {
 		s.heard += atomic_load(&b->process[p].heard);
 		s.strays += atomic_load(&b->process[p].strays);
 		s.notices += atomic_load(&b->process[p].notices);
 		s.joined += atomic_load(&b->process[p].joined);
 	}
-	for (unsigned p = 0; p < b->processes; p++)
+	for (unsigned p = 0; p < board_places(b); p++)
 		s.sent += atomic_load(&b->process[p].sent);
 	return s;
 }
@@ -195,6 +201,23 @@ struct board_series *board_series(
 			return s;
 	}
 	return NULL;
+}
+
+struct board_series *board_with_guests(
+	struct board *b, unsigned process, const struct board_series *series)
+{
+	struct board_process *mine = &b->process[process];
+	struct board_series *with = &mine->with_guests[series - mine->series];
+
+	if (b->guests.count == 0)
+		return NULL;
+	if (with->name[0] == '\0') {
+		memcpy(with->name, series->name, sizeof(with->name));
+		memcpy(with->unit, series->unit, sizeof(with->unit));
+		(void)snprintf(with->what, sizeof(with->what), "there and back");
+		histogram_init(&with->latency);
+	}
+	return with;
 }
 
 void board_want_snapshots(struct board *b)

@@ -67,6 +67,29 @@ struct board_share {
 	unsigned rounds, doorbells;                /* of a round */
 };
 
+/*
+ * VMs that are real: QEMU guests, behind the emulated ones in number. What they do is told by one
+ * process more, the conductor (conductor.c), whose place is behind the others'.
+ */
+#define BOARD_TRIPS (BOARD_SERIES_MAX + 1u)
+
+struct board_guests {
+	unsigned count; /* 0: none, and no conductor */
+	char what[64];  /* what they are, for the report */
+	uint64_t boot_ns;
+	_Atomic bool up, end;
+	/* Doorbells: the series that is measured now, and 1 more; 0: none. And how far the
+	 * conductor is: the same number while it measures. */
+	_Atomic unsigned bells, bells_seen;
+	/* Messages: from the step on that is `begun`, the guests take part in the meetings. */
+	_Atomic bool letters;
+	uint64_t begun, run;   /* before `letters`: that step, and the letters' mark (letters.h) */
+	unsigned series_first; /* before `letters`: how many series there were */
+	_Atomic uint64_t wave; /* counts of all guests were taken so often, each time anew */
+	struct histogram
+		trips; /* BOARD_TRIPS: doorbells there and back while nobody else does anything */
+};
+
 /* What is complete, for the parent to report. */
 enum board_stage { BOARD_NOTHING, BOARD_MESH, BOARD_ROUND };
 
@@ -88,6 +111,7 @@ struct board_process {
 	uint64_t copies_checked, rung, round_ns;
 	unsigned copies; /* sets of eventfds that were checked */
 	struct board_series series[BOARD_SERIES_MAX];
+	struct board_series with_guests[BOARD_SERIES_MAX]; /* the same, a guest at one end */
 };
 
 struct board {
@@ -112,17 +136,18 @@ struct board {
 	unsigned rounds; /* random matchings; 0: every pair */
 	struct board_trips trips;
 	struct board_share share;
+	struct board_guests guests;
 	uint64_t mapped_bytes;       /* of the board itself */
-	_Atomic int32_t *ids;        /* by VM: its ID, or BOARD_NOBODY */
+	_Atomic int32_t *ids;        /* by VM, the guests behind: its ID, or BOARD_NOBODY */
 	_Atomic int32_t *vm_of_id;   /* by ID */
 	_Atomic uint32_t *under_way; /* by VM and vector: the last post, or 0 */
 	unsigned vectors_max;
 	struct board_post *posts;
-	struct board_process *process; /* `processes` of them */
+	struct board_process *process; /* `processes` of them, and the conductor's */
 };
 
 /* Nothing in it yet. Returns NULL if there is no memory. */
-struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_max);
+struct board *board_open(unsigned peers, unsigned processes, unsigned vectors_max, unsigned guests);
 void board_close(struct board *b);
 
 /* Whose VM it is: they go round, so that neighbours are in different processes. */
@@ -135,6 +160,23 @@ static inline unsigned board_process_of(const struct board *b, unsigned vm)
 static inline unsigned board_share_of(const struct board *b, unsigned process)
 {
 	return (b->peers - process + b->processes - 1) / b->processes;
+}
+
+/* How many have a place on the board. */
+static inline unsigned board_places(const struct board *b)
+{
+	return b->processes + (b->guests.count > 0);
+}
+
+/* How many VMs there are, real ones too; and whether this is one. */
+static inline unsigned board_everybody(const struct board *b)
+{
+	return b->peers + b->guests.count;
+}
+
+static inline bool board_is_guest(const struct board *b, unsigned vm)
+{
+	return b->guests.count > 0 && vm >= b->peers && vm < board_everybody(b);
 }
 
 static inline int board_id(const struct board *b, unsigned vm)
@@ -206,6 +248,10 @@ struct board_sums board_sum(const struct board *b);
 /* The process's place for a series of this name, the same in all; NULL: no more room. */
 struct board_series *board_series(
 	struct board *b, unsigned process, const char *name, const char *unit, const char *what);
+
+/* The same for what has a guest at one end. NULL: there are no guests. */
+struct board_series *board_with_guests(
+	struct board *b, unsigned process, const struct board_series *series);
 
 /* Snapshots of what a process is measuring, for the progress line. */
 void board_want_snapshots(struct board *b);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conductor.h"
 #include "figures.h"
 #include "progress.h"
 #include "worker.h"
@@ -46,7 +47,8 @@ struct crew {
 	struct server *server;
 	struct crew_watch *watch;
 	struct verdict *verdict;
-	pid_t pids[BOARD_PROCESSES_MAX];
+	pid_t pids[BOARD_PROCESSES_MAX + 1]; /* by place on the board */
+	bool started;                        /* all but the conductor, which is first */
 	unsigned alive;
 	uint64_t stopped_ns; /* when the board was first seen to say stop; 0: it does not */
 	struct progress progress;
@@ -57,32 +59,56 @@ struct crew {
 	int reported; /* enum board_stage */
 };
 
-static int start_all(struct crew *c)
+static int start(struct crew *c, unsigned place)
 {
-	for (unsigned p = 0; p < c->board->processes; p++) {
-		pid_t pid;
+	const char *const own[] = {c->server->socket};
+	pid_t pid;
 
-		atomic_store(&c->board->process[p].alive_ns, progress_now_ns());
-		pid = fork();
-		if (pid == 0) {
-			int code = worker_run(c->o, c->board, p, c->server->socket);
+	atomic_store(&c->board->process[place].alive_ns, progress_now_ns());
+	pid = fork();
+	if (pid == 0) {
+		int code;
 
-			_exit(code); /* stdio is the parent's */
-		}
-		if (pid < 0)
-			return verdict_give(
-				c->verdict, VERDICT_NOT_JOINED, "fork: %s", strerror(errno));
-		c->pids[p] = pid;
-		c->alive++;
+		if (place == c->board->processes)
+			code = conductor_run(c->o, c->board, c->server->socket);
+		else if (c->o->sockets_count)
+			code = worker_run(
+				c->o, c->board, place, c->o->sockets, c->o->sockets_count);
+		else
+			code = worker_run(c->o, c->board, place, own, 1);
+		_exit(code); /* stdio is the parent's */
 	}
+	if (pid < 0)
+		return verdict_give(c->verdict, VERDICT_NOT_JOINED, "fork: %s", strerror(errno));
+	c->pids[place] = pid;
+	c->alive++;
 	return 0;
+}
+
+/* Guests have to be there before the VMs are emulated. */
+static void start_what_is_due(struct crew *c)
+{
+	int err = 0;
+
+	if (c->started || board_stopped(c->board))
+		return;
+	if (c->board->guests.count && c->pids[c->board->processes] == 0) {
+		err = start(c, c->board->processes);
+	} else if (c->board->guests.count == 0 || atomic_load(&c->board->guests.up)) {
+		c->started = true;
+		progress_end(&c->progress);
+		for (unsigned p = 0; p < c->board->processes && !err; p++)
+			err = start(c, p);
+	}
+	if (err)
+		atomic_store(&c->board->stop, true);
 }
 
 static void reap(struct crew *c)
 {
 	int status;
 
-	for (unsigned p = 0; p < c->board->processes; p++) {
+	for (unsigned p = 0; p < board_places(c->board); p++) {
 		if (c->pids[p] == 0 || waitpid(c->pids[p], &status, WNOHANG) != c->pids[p])
 			continue;
 		c->pids[p] = 0;
@@ -98,7 +124,7 @@ static void reap(struct crew *c)
 
 static void kill_all(struct crew *c)
 {
-	for (unsigned p = 0; p < c->board->processes; p++)
+	for (unsigned p = 0; p < board_places(c->board); p++)
 		if (c->pids[p])
 			(void)kill(c->pids[p], SIGKILL); /* our own child, not yet reaped */
 }
@@ -112,7 +138,7 @@ static void watch_for_hangs(struct crew *c)
 		c->stopped_ns = now_ns;
 	if (c->stopped_ns && now_ns - c->stopped_ns > STOP_NS)
 		kill_all(c);
-	for (unsigned p = 0; p < c->board->processes && !c->stopped_ns; p++) {
+	for (unsigned p = 0; p < board_places(c->board) && !c->stopped_ns; p++) {
 		uint64_t seen_ns = atomic_load(&c->board->process[p].alive_ns);
 
 		if (c->pids[p] == 0 || now_ns < seen_ns + most_ns)
@@ -175,7 +201,10 @@ static void show(struct crew *c)
 			(double)use->memory_bytes / 1048576);
 	show_quantiles(c, quantiles, sizeof(quantiles));
 	/* Joins have a line of their own: fleet_join.c. */
-	if (doing && strcmp(doing, "joining") != 0)
+	if (doing && strcmp(doing, "booting") == 0)
+		progress_show(&c->progress, "booting real VMs: %u of %u up", s.joined,
+			c->board->guests.count);
+	else if (doing && strcmp(doing, "joining") != 0)
 		progress_show(&c->progress, "%s: %u up, %s/s%s%s", doing, s.joined,
 			figures_grouped((uint64_t)((double)(s.heard - c->last.heard) / seconds)).s,
 			quantiles, server);
@@ -225,14 +254,16 @@ int crew_run(const struct options *o, struct board *board, struct server *server
 	*watch = (struct crew_watch){0};
 	listen_to_signals();
 	progress_begin(&c.progress);
-	if (start_all(&c))
-		atomic_store(&board->stop, true);
+	start_what_is_due(&c);
 	while (c.alive > 0) {
 		(void)nanosleep(
 			&tick, NULL); /* a signal ends it early, and that is what it is for */
 		if (ended)
 			atomic_store(&board->stop, true);
 		reap(&c);
+		start_what_is_due(&c);
+		if (c.started && c.alive == (c.pids[board->processes] != 0))
+			atomic_store(&board->guests.end, true);
 		watch_for_hangs(&c);
 		if (!c.said_holding && atomic_load(&board->holds)) {
 			c.said_holding = true;

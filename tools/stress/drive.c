@@ -85,13 +85,22 @@ static int try_to_send(struct drive *d, const struct intent *i)
 	return err;
 }
 
+/* Where it is accounted for: what has a guest at one end is apart. */
+static struct board_series *series_of(const struct drive *d, unsigned a, unsigned b)
+{
+	const struct board *board = d->w->board;
+
+	return board_is_guest(board, a) || board_is_guest(board, b) ? d->w->with_guests
+								    : d->w->series;
+}
+
 /* Sends, now or when there is room. */
 static int intend(struct drive *d, const struct intent *i)
 {
 	int err;
 
 	worker_sent(d->w, 1);
-	d->w->series->sent++;
+	series_of(d, i->from, i->to)->sent++;
 	err = try_to_send(d, i);
 	return err == -EAGAIN ? enqueue(d, i) : err;
 }
@@ -126,19 +135,33 @@ static int send_again(struct drive *d)
 }
 
 /* Whatever has come, questions too. */
-static void count(struct drive *d, uint64_t from_ns, size_t bytes)
+static void count(struct drive *d, struct board_series *s, uint64_t from_ns, size_t bytes)
 {
-	struct board_series *s = d->w->series;
-
 	s->bytes += bytes;
 	s->counted += from_ns >= d->clock_ns && d->now_ns <= d->end_ns;
 }
 
-static void record(struct drive *d, uint64_t from_ns, uint64_t t_ns, size_t bytes)
+static void record(
+	struct drive *d, struct board_series *s, uint64_t from_ns, uint64_t t_ns, size_t bytes)
 {
-	count(d, from_ns, bytes);
+	count(d, s, from_ns, bytes);
 	if (from_ns >= d->clock_ns)
-		histogram_record(&d->w->series->latency, d->now_ns - t_ns);
+		histogram_record(&s->latency, d->now_ns - t_ns);
+}
+
+/* What is timed one way, if one clock can. */
+static int record_one_way(struct drive *d, unsigned to, unsigned from, uint16_t id,
+	uint64_t from_ns, uint64_t t_ns, size_t bytes)
+{
+	struct board_series *s = series_of(d, to, from);
+	struct intent thanks = {to, from, id, DRIVE_THANKS, false, t_ns};
+
+	if (s == d->w->series) {
+		record(d, s, from_ns, t_ns, bytes);
+		return 0;
+	}
+	count(d, s, d->now_ns, bytes);
+	return intend(d, &thanks);
 }
 
 /* VM `to` has heard something. `id`: where to answer. */
@@ -146,30 +169,39 @@ static int heard(struct drive *d, unsigned to, unsigned from, uint16_t id, unsig
 	uint64_t t_ns, size_t bytes)
 {
 	struct worker *w = d->w;
+	struct board_series *s = series_of(d, to, from);
 	int err = 0;
 
 	d->now_ns = progress_now_ns();
-	w->series->heard++;
+	s->heard++;
+	/* Our own time, which the other side gives back. */
+	if (t_ns > d->now_ns && (kind == DRIVE_ANSWER || kind == DRIVE_THANKS))
+		return verdict_give(&w->verdict, VERDICT_LOST,
+			"peer %d answered peer %d with a time that has not come yet",
+			board_id(w->board, from), board_id(w->board, to));
 	switch (kind) {
 	case DRIVE_ASK: {
 		struct intent i = {to, from, id, DRIVE_ANSWER, false, t_ns};
 
-		count(d, d->now_ns, bytes);
+		count(d, s, d->now_ns, bytes);
 		err = intend(d, &i);
 		break;
 	}
 	case DRIVE_ANSWER:
-		record(d, d->now_ns, t_ns, bytes);
+		record(d, s, d->now_ns, t_ns, bytes);
 		if (!d->over)
 			err = to_vm(d, to, d->pattern->target(w, to), DRIVE_ASK, d->now_ns);
 		break;
 	case DRIVE_PASS:
-		record(d, d->now_ns, t_ns, bytes);
-		if (!d->over)
+		err = record_one_way(d, to, from, id, d->now_ns, t_ns, bytes);
+		if (!err && !d->over)
 			err = to_vm(d, to, d->pattern->target(w, to), DRIVE_PASS, d->now_ns);
 		break;
 	case DRIVE_ONE_WAY:
-		record(d, t_ns, t_ns, bytes);
+		err = record_one_way(d, to, from, id, t_ns, t_ns, bytes);
+		break;
+	case DRIVE_THANKS:
+		record(d, s, t_ns, t_ns, bytes);
 		break;
 	default:
 		break;
@@ -192,7 +224,7 @@ static int on_letter(
 static int first_questions(struct drive *d)
 {
 	struct worker *w = d->w;
-	unsigned window = d->pattern->window ? d->pattern->window : w->board->peers - 1;
+	unsigned window = d->pattern->window ? d->pattern->window : board_everybody(w->board) - 1;
 	int err = 0;
 
 	for (unsigned k = 0; k < w->fleet.mine && !err; k++) {
@@ -216,7 +248,8 @@ static int set_the_pace(struct drive *d)
 	unsigned speakers = 0;
 	uint64_t now_ns = progress_now_ns();
 
-	for (unsigned vm = 0; vm < w->board->peers; vm++)
+	for (unsigned vm = 0;
+		vm < (d->what == DRIVE_LETTERS ? board_everybody(w->board) : w->board->peers); vm++)
 		speakers += d->pattern->speaks(w, vm);
 	if (pace_init(&d->pace, w->fleet.mine, 1e9 * speakers / w->options->rate,
 		    dice_next(&w->dice)))
@@ -311,6 +344,8 @@ struct drive *drive_begin(struct worker *w, const struct pattern *pattern, enum 
 	d->now_ns = progress_now_ns();
 	d->clock_ns = d->now_ns + (uint64_t)(w->options->warm_up_s * 1e9);
 	d->end_ns = d->clock_ns + ns;
+	if (w->process == 0 && what == DRIVE_BELLS)
+		atomic_store(&w->board->guests.bells, 1 + (unsigned)(w->series - w->mine->series));
 	if (pattern && (open ? set_the_pace(d) : first_questions(d))) {
 		(void)drive_end(d);
 		return NULL;
@@ -321,13 +356,18 @@ struct drive *drive_begin(struct worker *w, const struct pattern *pattern, enum 
 int drive_end(struct drive *d)
 {
 	struct worker *w = d->w;
-	uint64_t now_ns = progress_now_ns();
+	uint64_t now_ns = progress_now_ns(), ran_ns;
 	int err;
 
 	d->over = true;
 	/* What waits for its turn in the pace is not meant yet. */
-	w->series->ns += (now_ns < d->end_ns ? now_ns : d->end_ns) -
-			 (now_ns < d->clock_ns ? now_ns : d->clock_ns);
+	ran_ns = (now_ns < d->end_ns ? now_ns : d->end_ns) -
+		 (now_ns < d->clock_ns ? now_ns : d->clock_ns);
+	w->series->ns += ran_ns;
+	if (w->with_guests && d->what == DRIVE_LETTERS)
+		w->with_guests->ns += ran_ns;
+	if (w->process == 0)
+		atomic_store(&w->board->guests.bells, 0);
 	err = w->verdict.code || board_stopped(w->board) ? -1 : worker_settle(w);
 	w->idle = NULL;
 	w->bells.on_ring = NULL;

@@ -29,8 +29,9 @@ struct pattern {
 	unsigned window;
 };
 
-/* What a doorbell's post or a letter is. */
-enum drive_kind { DRIVE_ASK, DRIVE_ANSWER, DRIVE_PASS, DRIVE_ONE_WAY, DRIVE_UNTIMED };
+/* What a doorbell's post or a letter is. Clocks of host and guests have nothing to do with each
+ * other: so what goes one way between them is answered with thanks, and timed there and back. */
+enum drive_kind { DRIVE_ASK, DRIVE_ANSWER, DRIVE_PASS, DRIVE_ONE_WAY, DRIVE_UNTIMED, DRIVE_THANKS };
 
 /* What carries it. */
 enum drive_what { DRIVE_BELLS, DRIVE_LETTERS };

@@ -102,10 +102,10 @@ int fleet_failed(struct fleet *fleet, unsigned vm, int err)
 			"the server refused VM %u of %u (is it full? its log says why)", nth, of);
 	if (err == -ENOENT || err == -ECONNREFUSED)
 		return verdict_give(fleet->verdict, VERDICT_NOT_JOINED,
-			"no server at %s: %s (start one: famez-server -S %s)", fleet->config.socket,
-			strerror(-err), fleet->config.socket);
+			"no server at %s: %s (start one: famez-server -S %s)",
+			fleet_socket(fleet, vm), strerror(-err), fleet_socket(fleet, vm));
 	return verdict_give(fleet->verdict, VERDICT_NOT_JOINED, "VM %u of %u cannot join at %s: %s",
-		nth, of, fleet->config.socket, strerror(-err));
+		nth, of, fleet_socket(fleet, vm), strerror(-err));
 }
 
 /* The run's VM that has this ID, or BOARD_NOBODY. */
@@ -168,6 +168,8 @@ static int on_left(struct fleet *fleet, unsigned vm, const struct famez_event *e
 
 void fleet_stray(struct fleet *fleet, uint64_t count)
 {
+	if (fleet->config.devices)
+		return; /* interrupts coalesce, and the driver has rings of its own */
 	fleet->strays += count;
 	atomic_store(&fleet->board->process[fleet->config.process].strays, fleet->strays);
 }

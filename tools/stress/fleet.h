@@ -43,8 +43,11 @@ struct fleet_vm {
 };
 
 struct fleet_config {
-	const char *socket;     /* borrowed for the fleet's life */
+	const char *const *sockets; /* borrowed for the fleet's life; VMs take them in turn */
+	unsigned sockets_count;
+	bool devices;           /* they are a guest's devices: see bells.h */
 	unsigned process;       /* which of the board's */
+	unsigned first;         /* the number of our first VM */
 	unsigned vectors;       /* that each must get; 0: whatever the server gives */
 	unsigned witnesses_max; /* 0..2, below our VMs; 1 if the descriptors don't suffice for 2 */
 	bool mail;              /* the VMs will open mailboxes, which takes descriptors */
@@ -54,7 +57,7 @@ struct fleet_config {
 struct fleet {
 	struct fleet_config config;
 	struct board *board;
-	struct fleet_vm *vms; /* `mine` of them: VMs config.process + k * board->processes */
+	struct fleet_vm *vms; /* `mine` of them: VMs config.first + k * board->processes */
 	unsigned mine, started, joined;
 	unsigned witnesses; /* our first VM, and if 2 our last */
 	unsigned vectors;   /* of each VM; provisional until the mesh is complete */
@@ -88,6 +91,12 @@ struct fleet {
 
 	struct verdict *verdict;
 };
+
+/* Where a VM joins. */
+static inline const char *fleet_socket(const struct fleet *fleet, unsigned vm)
+{
+	return fleet->config.sockets[vm % fleet->config.sockets_count];
+}
 
 /* Takes memory for this process's VMs; joins nobody. Returns 0 or -1 with the verdict filled in. */
 int fleet_init(struct fleet *fleet, struct board *board, const struct fleet_config *config,
@@ -142,16 +151,22 @@ void fleet_stray(struct fleet *fleet, uint64_t count);
 /* No event for longer than our patience allows? */
 bool fleet_stalled(const struct fleet *fleet);
 
+/* Which of ours the VM of this number is. */
+static inline unsigned fleet_index(const struct fleet *fleet, unsigned vm)
+{
+	return (vm - fleet->config.first) / fleet->board->processes;
+}
+
 /* The VM of this number, which must be ours. */
 static inline struct fleet_vm *fleet_vm(const struct fleet *fleet, unsigned vm)
 {
-	return &fleet->vms[vm / fleet->board->processes];
+	return &fleet->vms[fleet_index(fleet, vm)];
 }
 
 /* The number of our k-th VM. */
 static inline unsigned fleet_number(const struct fleet *fleet, unsigned k)
 {
-	return fleet->config.process + k * fleet->board->processes;
+	return fleet->config.first + k * fleet->board->processes;
 }
 
 /* The eventfd behind any VM's vector, as kept in the common store. Borrowed; or -errno. */

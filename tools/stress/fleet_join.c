@@ -32,7 +32,7 @@ static double patience_s(const struct fleet *fleet)
 /* Returns 0, -EAGAIN (later), or -1 with the verdict filled in. */
 static int start(struct fleet *fleet, unsigned vm)
 {
-	struct famez_join how = {.socket = fleet->config.socket};
+	struct famez_join how = {.socket = fleet_socket(fleet, vm)};
 	struct fleet_vm *v = fleet_vm(fleet, vm);
 	bool first = v == fleet->vms, last = v + 1 == fleet->vms + fleet->mine;
 	int err;
@@ -231,7 +231,8 @@ static int all_were_sent_the_same(struct fleet *fleet)
 	for (unsigned k = 0; k < fleet->joined; k++) {
 		const struct fleet_vm *v = &fleet->vms[k];
 
-		for (unsigned j = 0; j < board_known(board) && !v->witness; j++) {
+		for (unsigned j = 0;
+			j < board_known(board) && !v->witness && !fleet->config.devices; j++) {
 			uint16_t id = (uint16_t)board_known_id(board, j);
 
 			if (famez_bell_fd(v->famez, id, 0) !=

@@ -63,3 +63,22 @@ void host_look(struct host *h)
 	if (gmtime_r(&now, &utc))
 		(void)strftime(h->date, sizeof(h->date), "%Y-%m-%dT%H:%M:%SZ", &utc);
 }
+
+void host_find(const char *name, const char *const *places, char *path, size_t bytes)
+{
+	char self[256] = "";
+	ssize_t got = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (got > 0) {
+		self[got] = '\0';
+		if (strrchr(self, '/'))
+			*strrchr(self, '/') = '\0';
+	}
+	for (; got > 0 && *places; places++) {
+		int length = snprintf(path, bytes, "%s/%s", self, *places);
+
+		if (length > 0 && (size_t)length < bytes && access(path, X_OK) == 0)
+			return;
+	}
+	(void)snprintf(path, bytes, "%s", name);
+}

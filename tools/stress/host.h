@@ -5,6 +5,7 @@
 #ifndef STRESS_HOST_H
 #define STRESS_HOST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct host {
@@ -17,5 +18,9 @@ struct host {
 
 /* Reads /proc, /sys and /etc/os-release; what can't be read stays empty. */
 void host_look(struct host *h);
+
+/* A program that belongs to ours: the first of these places, beside our own file, where there is
+ * one that runs; else its name, which is left to PATH. `places` ends with NULL. */
+void host_find(const char *name, const char *const *places, char *path, size_t bytes);
 
 #endif

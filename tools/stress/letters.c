@@ -68,7 +68,7 @@ static int garbled(struct letters *l, unsigned vm, const struct famez_message *m
 /* One for the group: numbers of one sender, in order. */
 static int from_group(struct letters *l, unsigned vm, const struct letter *head)
 {
-	uint32_t *last = &l->group_from[vm / l->board->processes];
+	uint32_t *last = &l->group_from[fleet_index(l->fleet, vm)];
 
 	if (!l->group_counts) {
 		*last = head->number;
@@ -85,10 +85,10 @@ static int from_group(struct letters *l, unsigned vm, const struct letter *head)
 
 static int from_peer(struct letters *l, unsigned vm, const struct letter *head)
 {
-	uint32_t due, k = vm / l->board->processes;
+	uint32_t due, k = fleet_index(l->fleet, vm);
 	enum account_finding found;
 
-	if (head->number == 1 && head->from >= l->board->peers)
+	if (head->number == 1 && head->from >= board_everybody(l->board))
 		account_forget(&l->account, k, head->from); /* joined anew */
 	found = account_heard(&l->account, k, head->from, head->number, &due);
 	if (found == ACCOUNT_FINE)
@@ -105,7 +105,7 @@ static int judge(struct letters *l, unsigned vm, const struct famez_message *m, 
 
 	if (!letters_fits(m->payload, m->bytes, l->run, head) || head->from >= l->account.others ||
 		head->to != (group ? LETTERS_ALL : vm) ||
-		(!group && head->from < l->board->peers &&
+		(!group && (head->from < l->board->peers || board_is_guest(l->board, head->from)) &&
 			board_id(l->board, head->from) != m->from))
 		return garbled(l, vm, m);
 	return group ? from_group(l, vm, head) : from_peer(l, vm, head);
@@ -118,6 +118,7 @@ static int on_mail(void *context, unsigned vm, bool message)
 	struct famez *f = fleet_vm(l->fleet, vm)->famez;
 	struct famez_message batch[BATCH];
 	struct letter heads[BATCH];
+	bool words;
 
 	for (unsigned n = 0; message && n < BATCHES_A_TURN; n++) {
 		int got = famez_peek_batch(f, batch, BATCH), err = 0;
@@ -125,10 +126,12 @@ static int on_mail(void *context, unsigned vm, bool message)
 
 		if (got <= 0)
 			return got ? fleet_failed(l->fleet, vm, got) : 0;
+		words = l->on_words && from == l->words_from;
 		for (int i = 0; i < got && !err; i++)
-			err = judge(l, vm, &batch[i], &heads[i]);
+			err = words ? l->on_words(l->words_context, &batch[i])
+				    : judge(l, vm, &batch[i], &heads[i]);
 		famez_release(f);
-		for (int i = 0; i < got && !err; i++)
+		for (int i = 0; i < got && !err && !words; i++)
 			err = l->on_letter(l->context, &heads[i], vm, from, batch[i].bytes);
 		if (err)
 			return -1;
@@ -148,8 +151,13 @@ static uint64_t on_doorbell(void *context, unsigned vm, unsigned vector, uint64_
 
 int letters_open(struct letters *l, struct fleet *fleet, uint64_t run, uint32_t others)
 {
-	*l = (struct letters){
-		.fleet = fleet, .board = fleet->board, .run = run, .bytes = LETTERS_BYTES_MIN};
+	*l = (struct letters){.fleet = fleet,
+		.board = fleet->board,
+		.run = run,
+		.bytes = LETTERS_BYTES_MIN,
+		.words_from = l->words_from,
+		.on_words = l->on_words,
+		.words_context = l->words_context};
 	l->group_from = calloc(fleet->mine, sizeof(*l->group_from));
 	if (l->group_from == NULL || account_init(&l->account, fleet->mine, others))
 		return verdict_give(fleet->verdict, VERDICT_LOST, "out of memory");
@@ -165,7 +173,7 @@ int letters_open(struct letters *l, struct fleet *fleet, uint64_t run, uint32_t 
 		(void)snprintf(name, sizeof(name), "stress%u", vm);
 		how.name = name;
 		err = famez_mailbox_open(fleet->vms[k].famez, &how);
-		if (err)
+		if (err && err != -EALREADY) /* a guest's is open since it has been there */
 			return verdict_give(fleet->verdict,
 				err == -EMFILE ? VERDICT_DESCRIPTORS : VERDICT_LOST,
 				"peer %d cannot open its mailbox: %s", fleet->vms[k].id,
@@ -203,7 +211,7 @@ int letters_send(
 {
 	struct famez *f = fleet_vm(l->fleet, from)->famez;
 	struct famez_to where = {.peer = id};
-	uint32_t k = from / l->board->processes;
+	uint32_t k = fleet_index(l->fleet, from);
 	struct letter head = {l->run, from, to, account_next(&l->account, k, to), kind, t_ns};
 	void *room;
 	int err = famez_claim(f, id, l->bytes, &room);

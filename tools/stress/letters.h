@@ -41,6 +41,11 @@ struct letters {
 	uint32_t group_sent;  /* number of the last one to the group */
 	uint32_t *group_from; /* by our VM: the number of the last one from the group; 0: none */
 	bool group_counts;    /* before, letters to the group only show that it is complete */
+	/* In a guest: what comes from this peer is not a letter. Set before letters_open(), or
+	 * NULL. */
+	uint16_t words_from;
+	int (*on_words)(void *context, const struct famez_message *m);
+	void *words_context;
 	/* One came. Returns 0, or -1 with the verdict filled in. */
 	int (*on_letter)(void *context, const struct letter *letter, unsigned vm, uint16_t peer,
 		size_t bytes);

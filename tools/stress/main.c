@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent.h"
 #include "board.h"
 #include "bus.h"
 #include "crew.h"
@@ -66,7 +67,8 @@ static unsigned processes_of(const struct options *o, const struct server_needs 
 		.peers = o->peers,
 		.mail = needs->mail,
 		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
-		.other_vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
+		.other_vectors =
+			(needs->peers - o->peers + 1) * (o->vectors ? o->vectors : VECTORS_DEFAULT),
 		.copies = 2,
 	};
 	unsigned processes;
@@ -86,9 +88,10 @@ static void go(
 	unsigned aside = o->scenario->aside ? o->scenario->aside(o->peers) : 0;
 	struct server_needs needs = {
 		.program = o->server,
-		.peers = o->peers,
+		/* a guest, its companion; and who conducts */
+		.peers = o->peers + (o->guests ? 2 * o->guests + 1 : 0),
 		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
-		.mail = options_mail(o),
+		.mail = options_mail(o) || o->guests,
 	};
 	struct options told = *o;
 	struct server server = {.log = -1};
@@ -104,18 +107,18 @@ static void go(
 	struct board *board;
 
 	host_look(&host);
-	if (!o->socket[0])
+	if (!o->sockets_count)
 		told.vectors = needs.vectors;
 	board = board_open(o->peers - aside, processes_of(&told, &needs),
-		told.vectors ? told.vectors : FAMEZ_WIRE_VECTORS_MAX);
+		told.vectors ? told.vectors : FAMEZ_WIRE_VECTORS_MAX, o->guests);
 	if (board == NULL) {
 		(void)verdict_give(verdict, VERDICT_LOST, "out of memory");
 		write_targets(targets, count, NULL, verdict);
 		return;
 	}
 	r.board = board;
-	if (o->socket[0])
-		server_given(&server, o->socket);
+	if (o->sockets_count)
+		server_given(&server, o->sockets[0]);
 	else if (!server_start(&server, &needs, verdict))
 		server_version(&server, version, sizeof(version));
 	if (!verdict->code) {
@@ -146,6 +149,8 @@ int main(int argc, char **argv)
 			options_help();
 		} else if (options.version) {
 			printf("famez-stress %s\n", FAMEZ_VERSION);
+		} else if (options.agent) {
+			(void)agent_run(options.agent, &verdict);
 		} else if (open_targets(targets, count, &verdict)) {
 			write_targets(targets, count, NULL, &verdict);
 		} else {

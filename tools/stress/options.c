@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -32,6 +33,8 @@ struct rule {
 	double least, most;
 };
 
+#define PEERS 64u
+
 /* Seconds of a measured part; of a soak altogether. */
 #define TIME_S 5.0
 #define SOAK_S 3600.0
@@ -40,6 +43,9 @@ struct rule {
 
 static const struct rule RULES[] = {
 	{"socketpath", 'S', SPECIAL, 0, 0, 0},
+	{"connect", 0, SPECIAL, 0, 0, 0},
+	{"vm", 0, COUNT, AT(guests), 1, OPTIONS_GUESTS_MAX},
+	{"agent", 0, TEXT, AT(agent), 0, 0},
 	{"scenario", 0, SPECIAL, 0, 0, 0},
 	{"with", 0, SPECIAL, 0, 0, 0},
 	{"seed", 0, SPECIAL, 0, 0, 0},
@@ -123,14 +129,24 @@ static int parse_real(const struct rule *r, const char *arg, double *out, struct
 	return 0;
 }
 
-static int set_socket(struct options *o, const char *path, struct verdict *v)
+/* A socket, or a guest's device; all are of one kind. */
+static int add_socket(struct options *o, const char *path, struct verdict *v)
 {
 	size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	struct stat is;
+	bool device = stat(path, &is) == 0 && S_ISCHR(is.st_mode);
 
 	if (path[0] == '\0' || strlen(path) > most)
 		return verdict_give(v, VERDICT_USAGE,
 			"--socketpath takes a path of 1 to %zu bytes, not '%s'", most, path);
-	(void)snprintf(o->socket, sizeof(o->socket), "%s", path);
+	if (o->sockets_count == OPTIONS_SOCKETS_MAX)
+		return verdict_give(
+			v, VERDICT_USAGE, "--connect may be there %u times", OPTIONS_SOCKETS_MAX);
+	if (o->sockets_count && device != o->devices)
+		return verdict_give(v, VERDICT_USAGE,
+			"--connect: sockets or devices, not both (%s and %s)", o->sockets[0], path);
+	o->devices = device;
+	o->sockets[o->sockets_count++] = path;
 	return 0;
 }
 
@@ -179,8 +195,8 @@ static int parse_one(struct options *o, const struct rule *r, const char *arg, s
 	default:
 		break;
 	}
-	if (r->letter == 'S')
-		return set_socket(o, arg, v);
+	if (r->letter == 'S' || strcmp(r->name, "connect") == 0)
+		return add_socket(o, arg, v);
 	if (strcmp(r->name, "scenario") == 0)
 		return set_scenario(o, arg, v);
 	if (strcmp(r->name, "with") == 0)
@@ -206,12 +222,22 @@ static int check(const struct options *o, struct verdict *v)
 	if (o->processes > o->peers - aside)
 		return verdict_give(v, VERDICT_USAGE, "--processes %u: more than there are VMs, %u",
 			o->processes, o->peers - aside);
-	if (o->server && o->socket[0])
+	if (o->server && o->sockets_count)
 		return verdict_give(v, VERDICT_USAGE,
 			"--server starts one, --socketpath names one that runs: choose one");
-	if (o->hold && !o->socket[0])
+	if (o->hold && !o->sockets_count)
 		return verdict_give(v, VERDICT_USAGE,
 			"--hold is for a server that runs: say where, --socketpath PATH");
+	if (o->devices && o->peers > o->sockets_count)
+		return verdict_give(v, VERDICT_USAGE,
+			"a device takes one VM: --peers %u at most with these", o->sockets_count);
+	if (o->devices && (aside || o->scenario == &SCENARIO_SOAK))
+		return verdict_give(v, VERDICT_USAGE,
+			"%s joins and leaves, which a guest's devices do not", o->scenario->name);
+	if (o->guests &&
+		(!o->scenario->guests || o->devices || o->hold || o->join_only || o->time_s <= 0))
+		return verdict_give(v, VERDICT_USAGE,
+			"--vm takes part in mesh, pairs, ring, incast and bulk, for some --time");
 	if (o->with == WITH_MESSAGES && !o->scenario->letters && !options_mail(o))
 		return verdict_give(v, VERDICT_USAGE, "%s has no messages", o->scenario->name);
 	if (o->with == WITH_BELLS && !o->scenario->bells && !o->scenario->all)
@@ -225,11 +251,8 @@ int options_parse(struct options *o, int argc, char **argv, struct verdict *verd
 	bool named = false;
 	int option, at;
 
-	*o = (struct options){.scenario = &SCENARIO_MESH,
-		.peers = 64,
-		.time_s = -1,
-		.warm_up_s = 0.2,
-		.patience_s = 30};
+	*o = (struct options){
+		.scenario = &SCENARIO_MESH, .time_s = -1, .warm_up_s = 0.2, .patience_s = 30};
 	if (getrandom(&o->seed, sizeof(o->seed), 0) != sizeof(o->seed))
 		o->seed = (uint64_t)getpid(); /* any number will do, it is printed */
 	o->seed %= 1000000000;                /* short enough to be typed */
@@ -264,6 +287,8 @@ int options_parse(struct options *o, int argc, char **argv, struct verdict *verd
 	}
 	if (o->help || o->version)
 		return 0;
+	if (o->peers == 0)
+		o->peers = o->devices ? o->sockets_count : PEERS;
 	if (o->time_s < 0)
 		o->time_s = o->scenario == &SCENARIO_SOAK ? SOAK_S : TIME_S;
 	if (optind < argc)

@@ -11,11 +11,18 @@
 #include "scenario.h"
 #include "verdict.h"
 
+#define OPTIONS_SOCKETS_MAX 64u
+#define OPTIONS_GUESTS_MAX  16u
+
 enum options_with { WITH_BOTH, WITH_BELLS, WITH_MESSAGES };
 
 struct options {
 	const struct scenario *scenario;
-	char socket[128];   /* sun_path holds 107; empty: we start a server ourselves */
+	const char *sockets[OPTIONS_SOCKETS_MAX]; /* from argv; VMs take them in turn */
+	unsigned sockets_count;                   /* 0: we start a server ourselves */
+	bool devices;                             /* they are a guest's devices, not sockets */
+	unsigned guests;                          /* QEMUs that take part, besides `peers` */
+	const char *agent;  /* we are a guest of such a run: its device. NULL: we are not */
 	const char *server; /* that we start, from argv; NULL: the one beside us, or in PATH */
 	unsigned peers;
 	unsigned vectors;   /* 0: learn them from the server */

@@ -24,10 +24,18 @@ static bool all_but_the_first(const struct worker *w, unsigned vm)
 	return vm != 0;
 }
 
-/* The even ones speak first; an odd number of VMs leaves one alone. */
+/* Real VMs are behind the emulated ones. They take part in messages; in doorbells they have
+ * partners of their own (companions.c). */
+static unsigned everybodys_count(const struct worker *w)
+{
+	return w->letters.fleet ? board_everybody(w->board) : w->board->peers;
+}
+
+/* The even ones speak first; an odd number of VMs leaves one alone. Each guest speaks to an
+ * emulated one, which has its neighbour besides. */
 static bool the_even(const struct worker *w, unsigned vm)
 {
-	return vm % 2 == 0 && vm + 1 < w->board->peers;
+	return board_is_guest(w->board, vm) || (vm % 2 == 0 && vm + 1 < w->board->peers);
 }
 
 /* Everybody writes to so many others. Each two have a lane of their own, and its first message
@@ -36,7 +44,7 @@ static bool the_even(const struct worker *w, unsigned vm)
 
 static unsigned anybody(struct worker *w, unsigned vm)
 {
-	unsigned n = w->board->peers, away = dice_below(&w->dice, n - 1);
+	unsigned n = everybodys_count(w), away = dice_below(&w->dice, n - 1);
 
 	/* The same distances for all, so that as many write to each. */
 	if (w->letters.fleet && n - 1 > PARTNERS)
@@ -46,13 +54,12 @@ static unsigned anybody(struct worker *w, unsigned vm)
 
 static unsigned neighbour(struct worker *w, unsigned vm)
 {
-	(void)w;
-	return vm ^ 1;
+	return board_is_guest(w->board, vm) ? vm % w->board->peers : vm ^ 1;
 }
 
 static unsigned next(struct worker *w, unsigned vm)
 {
-	return vm + 1 < w->board->peers ? vm + 1 : 0;
+	return vm + 1 < everybodys_count(w) ? vm + 1 : 0;
 }
 
 static unsigned first(struct worker *w, unsigned vm)

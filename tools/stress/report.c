@@ -30,7 +30,7 @@ void report_head(const struct report *r)
 
 	printf("famez-stress %s: %u emulated VM%s at %s, seed %" PRIu64 "\n", o->scenario->name,
 		o->peers, o->peers == 1 ? "" : "s",
-		o->socket[0] ? o->socket : "a broker of its own", o->seed);
+		o->sockets_count ? o->sockets[0] : "a broker of its own", o->seed);
 	printf("  %-9s %.36s, %u CPU%s, %.0f GiB%s\n", "machine", h->cpu, h->cpus,
 		h->cpus == 1 ? "" : "s", (double)h->memory_bytes / (1u << 30),
 		h->virtual_machine ? ", virtual" : "");
@@ -83,6 +83,9 @@ void report_mesh(const struct report *r)
 	char remark[96];
 
 	merge_joins(r, &joined, &opened);
+	if (b->guests.count)
+		line("booted", b->guests.count, b->guests.count == 1 ? "real VM" : "real VMs",
+			b->guests.boot_ns, b->guests.what);
 	for (unsigned p = 0; p < b->processes; p++)
 		notices += b->process[p].mesh_notices;
 	line("joined", b->peers, b->peers == 1 ? "VM" : "VMs", histogram_quantile(&joined, 1),
@@ -146,6 +149,15 @@ static void print_trips(const struct report *r)
 					.s);
 		printf("%15s\n", figures_grouped(ways[way]->count).s);
 	}
+	if (r->board->guests.trips.count) {
+		const struct histogram *h = &r->board->guests.trips;
+
+		printf("  %-16s", "to a real VM");
+		for (size_t q = 0; q < QUANTILE_COUNT; q++)
+			printf("%10s",
+				figures_three((double)histogram_quantile(h, QUANTILES[q]) / 1e3).s);
+		printf("%15s\n", figures_grouped(h->count).s);
+	}
 	printf("  %-16s%10.3f   of the p50; the median of %u rounds\n", "ratio",
 		report_trips_ratio(r), t->rounds);
 	figures_rows(ways, WAY_NAMES, BOARD_WAYS);
@@ -159,6 +171,39 @@ static void print_share(const struct report *r)
 		printf("\n  CPU a doorbell: %.0f ns, a bare loop's: %.0f ns; ratio %.3f (%u "
 		       "rounds)\n",
 			ns[BOARD_FABRIC], ns[BOARD_RAW], share, r->board->share.rounds);
+}
+
+/* One line of two: emulated VMs among themselves, and what had a real one at an end. */
+static void print_beside(const char *who, const struct board_series *s)
+{
+	double seconds = (double)s->ns / 1e9,
+	       each = s->heard ? (double)s->bytes / (double)s->heard : 0;
+	double rate = s->ns ? (double)s->counted / seconds : 0;
+
+	printf("    %-11s%11s%8s%11s%8s", who, figures_grouped(s->heard).s,
+		figures_grouped(s->sent - s->heard).s, s->ns ? figures_three(rate).s : "-",
+		s->bytes ? figures_three(rate * each / 1e6).s : "-");
+	for (size_t q = 0; q < 3; q++)
+		printf("%9s",
+			s->latency.count
+				? figures_duration(histogram_quantile(&s->latency, QUANTILES[q])).s
+				: "-");
+	printf("\n");
+}
+
+/* Emulated and real, side by side. */
+static void print_guests(const struct report *r)
+{
+	static struct board_series s;
+
+	printf("\n  %-13s%11s%8s%11s%8s%9s%9s%9s\n", "", "accounted", "lost", "a second", "MB/s",
+		"p50", "p99", "p99.9");
+	for (unsigned k = 0; report_series(r, k, &s); k++) {
+		printf("  %s\n", s.name);
+		print_beside("emulated", &s);
+		if (report_guests(r, k, &s))
+			print_beside("real VM", &s);
+	}
 }
 
 static void print_series_head(void)
@@ -222,7 +267,9 @@ void report_end(const struct report *r)
 	if (r->board->trips.rounds)
 		print_trips(r);
 	print_share(r);
-	for (unsigned k = 0; report_series(r, k, &s); k++) {
+	if (r->board->guests.count && report_series(r, 0, &s))
+		print_guests(r);
+	for (unsigned k = 0; r->board->guests.count == 0 && report_series(r, k, &s); k++) {
 		if (!head)
 			print_series_head();
 		head = true;

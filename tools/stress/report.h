@@ -47,6 +47,9 @@ int report_svg(const struct report *r, FILE *file);
  */
 bool report_series(const struct report *r, unsigned k, struct board_series *sum);
 
+/* The same of what had a guest at one end; false where there is nothing of that. */
+bool report_guests(const struct report *r, unsigned k, struct board_series *sum);
+
 /* Medians of the rounds' ratios, ours to the bare one's: 0 if there are none. */
 double report_trips_ratio(const struct report *r);
 double report_share(const struct report *r, double ns[BOARD_WAYS]);

@@ -41,8 +41,17 @@ int report_csv(const struct report *r, FILE *file)
 		row(file, r, "round trip, raw eventfd", "doorbells", NULL,
 			&r->board->trips.ways[BOARD_RAW]);
 	}
-	for (unsigned k = 0; report_series(r, k, s); k++)
+	if (r->board->guests.trips.count)
+		row(file, r, "round trip, to a real VM", "doorbells", NULL,
+			&r->board->guests.trips);
+	for (unsigned k = 0; report_series(r, k, s); k++) {
+		char name[64];
+
 		row(file, r, s->name, s->unit, s, &s->latency);
+		(void)snprintf(name, sizeof(name), "%s, real VM", s->name);
+		if (report_guests(r, k, s))
+			row(file, r, name, s->unit, s, &s->latency);
+	}
 	free(s);
 	return ferror(file) || fflush(file) ? -errno : 0;
 }

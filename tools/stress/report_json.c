@@ -71,25 +71,50 @@ static void share(cJSON *root, const struct report *r)
 	cJSON_AddNumberToObject(o, "rounds", r->board->share.rounds);
 }
 
+static cJSON *one_series(const struct board_series *s)
+{
+	cJSON *o = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(o, "name", s->name);
+	cJSON_AddStringToObject(o, "unit", s->unit);
+	cJSON_AddStringToObject(o, "latency_is", s->what);
+	cJSON_AddNumberToObject(o, "sent", (double)s->sent);
+	cJSON_AddNumberToObject(o, "heard", (double)s->heard);
+	cJSON_AddNumberToObject(o, "payload_bytes", (double)s->bytes);
+	cJSON_AddNumberToObject(o, "counted", (double)s->counted);
+	cJSON_AddNumberToObject(o, "ns", (double)s->ns);
+	cJSON_AddItemToObject(o, "latency_ns", histogram(&s->latency));
+	return o;
+}
+
 static void series(cJSON *root, const struct report *r)
 {
 	struct board_series *s = malloc(sizeof(*s));
 	cJSON *all = cJSON_AddArrayToObject(root, "series");
 
-	for (unsigned k = 0; s && report_series(r, k, s); k++) {
-		cJSON *o = cJSON_CreateObject();
+	for (unsigned k = 0; s && report_series(r, k, s); k++)
+		cJSON_AddItemToArray(all, one_series(s));
+	free(s);
+}
 
-		cJSON_AddStringToObject(o, "name", s->name);
-		cJSON_AddStringToObject(o, "unit", s->unit);
-		cJSON_AddStringToObject(o, "latency_is", s->what);
-		cJSON_AddNumberToObject(o, "sent", (double)s->sent);
-		cJSON_AddNumberToObject(o, "heard", (double)s->heard);
-		cJSON_AddNumberToObject(o, "payload_bytes", (double)s->bytes);
-		cJSON_AddNumberToObject(o, "counted", (double)s->counted);
-		cJSON_AddNumberToObject(o, "ns", (double)s->ns);
-		cJSON_AddItemToObject(o, "latency_ns", histogram(&s->latency));
-		cJSON_AddItemToArray(all, o);
+/* What had a real VM at one end; `of`: the series that it is beside. */
+static void guests(cJSON *root, const struct report *r)
+{
+	struct board_series *s = malloc(sizeof(*s));
+	cJSON *o, *all;
+
+	if (r->board->guests.count == 0) {
+		free(s);
+		return;
 	}
+	o = cJSON_AddObjectToObject(root, "real_vms");
+	cJSON_AddNumberToObject(o, "count", r->board->guests.count);
+	cJSON_AddStringToObject(o, "what", r->board->guests.what);
+	cJSON_AddItemToObject(o, "round_trip_ns", histogram(&r->board->guests.trips));
+	all = cJSON_AddArrayToObject(o, "series");
+	for (unsigned k = 0; s && report_series(r, k, s); k++)
+		if (report_guests(r, k, s))
+			cJSON_AddItemToArray(all, one_series(s));
 	free(s);
 }
 
@@ -216,6 +241,7 @@ int report_json(const struct report *r, FILE *file)
 		trips(root, r);
 	share(root, r);
 	series(root, r);
+	guests(root, r);
 	if (r->watch->after.processes)
 		server(root, r->watch);
 	text = cJSON_PrintUnformatted(root);

@@ -8,6 +8,18 @@
 #include "crew.h"
 #include "report.h"
 
+static void add(struct board_series *sum, const struct board_series *s)
+{
+	if (s->name[0] == '\0')
+		return; /* it did not come so far */
+	sum->sent += s->sent;
+	sum->heard += s->heard;
+	sum->bytes += s->bytes;
+	sum->counted += s->counted;
+	sum->ns = s->ns > sum->ns ? s->ns : sum->ns;
+	histogram_merge(&sum->latency, &s->latency);
+}
+
 bool report_series(const struct report *r, unsigned k, struct board_series *sum)
 {
 	const struct board *b = r->board;
@@ -15,19 +27,22 @@ bool report_series(const struct report *r, unsigned k, struct board_series *sum)
 	if (k >= BOARD_SERIES_MAX || b->process[0].series[k].name[0] == '\0')
 		return false;
 	*sum = b->process[0].series[k];
-	for (unsigned p = 1; p < b->processes; p++) {
-		const struct board_series *s = &b->process[p].series[k];
-
-		if (s->name[0] == '\0')
-			continue; /* it did not come so far */
-		sum->sent += s->sent;
-		sum->heard += s->heard;
-		sum->bytes += s->bytes;
-		sum->counted += s->counted;
-		sum->ns = s->ns > sum->ns ? s->ns : sum->ns;
-		histogram_merge(&sum->latency, &s->latency);
-	}
+	for (unsigned p = 1; p < b->processes; p++)
+		add(sum, &b->process[p].series[k]);
 	return true;
+}
+
+bool report_guests(const struct report *r, unsigned k, struct board_series *sum)
+{
+	const struct board *b = r->board;
+
+	if (b->guests.count == 0 || k >= BOARD_SERIES_MAX ||
+		b->process[0].with_guests[k].name[0] == '\0')
+		return false;
+	*sum = b->process[0].with_guests[k];
+	for (unsigned p = 1; p < board_places(b); p++)
+		add(sum, &b->process[p].with_guests[k]);
+	return sum->sent > 0 || sum->heard > 0;
 }
 
 static int by_size(const void *a, const void *b)
@@ -84,6 +99,10 @@ unsigned report_method(const struct report *r, char lines[REPORT_METHOD_MAX][96]
 	(void)snprintf(lines[n++], sizeof(lines[0]),
 		"%u process%s, one copy of each eventfd in each; over the real socket",
 		r->board->processes, r->board->processes == 1 ? "" : "es");
+	if (o->guests)
+		(void)snprintf(lines[n++], sizeof(lines[0]), "%u real VM%s besides: QEMU%s%.50s",
+			o->guests, o->guests == 1 ? "" : "s", r->board->guests.what[0] ? ", " : "",
+			r->board->guests.what);
 	if (o->hold || o->join_only || o->time_s <= 0)
 		return n;
 	if (o->rate > 0)

@@ -40,15 +40,18 @@ int run_join(struct worker *w)
 	const struct options *o = w->options;
 	unsigned mine = board_share_of(w->board, w->process);
 	struct fleet_config config = {
-		.socket = w->socket,
+		.sockets = w->sockets,
+		.sockets_count = w->sockets_count,
+		.devices = o->devices,
 		.process = w->process,
+		.first = w->process,
 		.vectors = o->vectors,
 		.mail = options_mail(o),
 		.patience_ns = worker_patience_ns(w),
 	};
 
 	/* With several processes each has its copies to check: see rounds.h. */
-	if (!o->hold && !o->join_only && w->board->processes == 1 && mine > 1)
+	if (!o->hold && !o->join_only && w->board->processes == 1 && mine > 1 && !o->devices)
 		config.witnesses_max = mine > 2 ? 2 : 1;
 	if (w->process == 0)
 		atomic_store(&w->board->doing, "joining");
@@ -67,7 +70,7 @@ int run_join(struct worker *w)
 	if (w->process == 0) {
 		w->board->others = w->fleet.others;
 		w->board->descriptors_needed = w->fleet.descriptors_needed;
-		atomic_store(&w->board->server_pid, (int)server_pid_of_our_socket(w->socket));
+		atomic_store(&w->board->server_pid, (int)server_pid_of_our_socket(w->sockets[0]));
 		atomic_store(&w->board->stage, BOARD_MESH);
 	}
 	return 0;
@@ -90,12 +93,30 @@ int run_bells(struct worker *w, int (*part)(struct worker *w))
 	return err || w->verdict.code ? -1 : 0;
 }
 
+/* From the next meeting on they take part: no process gets beyond it before we come to it. */
+static void let_guests_in(struct worker *w, uint64_t run)
+{
+	struct board *b = w->board;
+
+	b->guests.begun = w->step;
+	b->guests.run = run;
+	b->guests.series_first = 0;
+	while (w->mine->series[b->guests.series_first].name[0])
+		b->guests.series_first++;
+	board_arrive(b, b->processes, w->step);
+	atomic_store(&b->guests.letters, true);
+}
+
 int run_letters(struct worker *w, int (*part)(struct worker *w))
 {
 	const struct options *o = w->options;
+	uint64_t run = o->seed ^ UINT64_C(0x73736572747a6566);
 	size_t most;
-	int err = letters_open(
-		&w->letters, &w->fleet, o->seed ^ UINT64_C(0x73736572747a6566), o->peers);
+	int err;
+
+	if (w->process == 0 && w->board->guests.count)
+		let_guests_in(w, run);
+	err = letters_open(&w->letters, &w->fleet, run, o->peers + w->board->guests.count);
 
 	if (!err) {
 		most = letters_bytes_max(&w->letters);
@@ -176,8 +197,8 @@ static int everything(struct worker *w)
 	return worker_meet(w);
 }
 
-int worker_run(
-	const struct options *options, struct board *board, unsigned process, const char *socket)
+int worker_run(const struct options *options, struct board *board, unsigned process,
+	const char *const *sockets, unsigned sockets_count)
 {
 	static struct worker w; /* of the one thread that runs this process */
 	int err;
@@ -191,7 +212,8 @@ int worker_run(
 		.board = board,
 		.mine = &board->process[process],
 		.process = process,
-		.socket = socket,
+		.sockets = sockets,
+		.sockets_count = sockets_count,
 		.bells = {.epoll = -1},
 		.dice = {options->seed * UINT64_C(0x9e3779b97f4a7c15) + process},
 	};

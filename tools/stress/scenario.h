@@ -24,7 +24,8 @@ struct scenario {
 	/* So many of the VMs stay outside, for the scenario to join and leave with; 0 or NULL:
 	 * none. */
 	unsigned (*aside)(unsigned peers);
-	bool trips; /* round trips beside a bare eventfd's are measured, too */
+	bool guests; /* QEMUs may take part: only what doorbells and messages are, and no group */
+	bool trips;  /* round trips beside a bare eventfd's are measured, too */
 };
 
 /* The one of this name, or NULL. */

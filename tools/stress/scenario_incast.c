@@ -20,5 +20,6 @@ const struct scenario SCENARIO_INCAST = {
 	.summary = "all to one",
 	.bells = bells,
 	.letters = letters,
+	.guests = true,
 	.trips = false,
 };

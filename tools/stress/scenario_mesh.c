@@ -20,5 +20,6 @@ const struct scenario SCENARIO_MESH = {
 	.summary = "everybody to somebody else each time",
 	.bells = bells,
 	.letters = letters,
+	.guests = true,
 	.trips = true,
 };

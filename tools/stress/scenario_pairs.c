@@ -20,5 +20,6 @@ const struct scenario SCENARIO_PAIRS = {
 	.summary = "two and two to each other",
 	.bells = bells,
 	.letters = letters,
+	.guests = true,
 	.trips = true,
 };

@@ -20,5 +20,6 @@ const struct scenario SCENARIO_RING = {
 	.summary = "everybody to the next, which passes it on",
 	.bells = bells,
 	.letters = letters,
+	.guests = true,
 	.trips = false,
 };

@@ -25,7 +25,7 @@ struct storm *storm_open(struct worker *w)
 {
 	struct storm *s = calloc(1, sizeof(*s));
 	struct famez_join how = {
-		.socket = w->socket, .timeout_ms = (int)(w->options->patience_s * 1e3)};
+		.socket = w->sockets[0], .timeout_ms = (int)(w->options->patience_s * 1e3)};
 	int err = 0;
 
 	if (s)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "famez/mailbox.h"
+#include "host.h"
 #include "progress.h"
 
 #define START_NS UINT64_C(30000000000)
@@ -45,31 +46,15 @@ uint64_t server_memory_bytes(const struct server_needs *needs)
 	return bytes;
 }
 
-/* famez-server where we are, or where it lies in a build folder; else by PATH. */
 static void find(struct server *s, const char *program)
 {
 	static const char *const PLACES[] = {
-		"famez-server", "../sbin/famez-server", "../../broker/famez-server"};
-	char self[256] = "";
-	ssize_t got = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *name;
+		"famez-server", "../sbin/famez-server", "../../broker/famez-server", NULL};
 
-	(void)snprintf(s->program, sizeof(s->program), "%s", program ? program : "famez-server");
-	if (program || got <= 0)
-		return;
-	self[got] = '\0';
-	name = strrchr(self, '/');
-	if (name)
-		*name = '\0';
-	for (size_t i = 0; i < sizeof(PLACES) / sizeof(PLACES[0]); i++) {
-		char path[sizeof(s->program)];
-		int length = snprintf(path, sizeof(path), "%s/%s", self, PLACES[i]);
-
-		if (length > 0 && (size_t)length < sizeof(path) && access(path, X_OK) == 0) {
-			memcpy(s->program, path, (size_t)length + 1);
-			return;
-		}
-	}
+	if (program)
+		(void)snprintf(s->program, sizeof(s->program), "%s", program);
+	else
+		host_find("famez-server", PLACES, s->program, sizeof(s->program));
 }
 
 static void become(const struct server *s, const struct server_needs *needs, int log)

@@ -268,15 +268,35 @@ static int trips(struct worker *w)
 	return err ? -1 : 0;
 }
 
+/* The conductor's companions ring guests meanwhile, and nobody else does anything. */
+static int guests_trips(struct worker *w)
+{
+	struct board_guests *g = &w->board->guests;
+	uint64_t end_ns = progress_now_ns() + (uint64_t)(w->options->time_s * 1e9);
+	int err = 0;
+
+	atomic_store(&w->board->doing, "round trips to real VMs");
+	atomic_store(&g->bells, BOARD_TRIPS);
+	while (!err && (progress_now_ns() < end_ns || atomic_load(&g->bells_seen))) {
+		if (progress_now_ns() >= end_ns)
+			atomic_store(&g->bells, 0);
+		(void)poll(NULL, 0, 1);
+		err = worker_look(w);
+	}
+	return err;
+}
+
 int trips_run(struct worker *w)
 {
 	int err = 0;
 
-	if (w->process == 0 && w->fleet.mine > 1) {
+	if (w->process == 0 && w->fleet.mine > 1 && !w->fleet.config.devices) {
 		atomic_store(&w->board->doing, "round trips beside bare eventfds");
 		err = trips(w);
 		if (!err)
 			err = share_run(w);
+		if (!err && w->board->guests.count)
+			err = guests_trips(w);
 	}
 	/* The others only wait. */
 	return err ? -1 : worker_meet(w);

@@ -61,7 +61,7 @@ static int fails(struct visitors *v, const char *what, int err)
 
 static int come(struct visitors *v, struct visitor *one, uint64_t now_ns)
 {
-	struct famez_join how = {.socket = v->w->socket, .bells = v->w->fleet.bells};
+	struct famez_join how = {.socket = v->w->sockets[0], .bells = v->w->fleet.bells};
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = one};
 	int err = famez_join_start(&one->famez, &how);
 

@@ -61,6 +61,9 @@ int worker_meet(struct worker *w)
 {
 	int64_t timeout_ns = MEET_NS_MIN;
 
+	if (w->remote)
+		return w->remote->meet(w);
+
 	board_arrive(w->board, w->process, ++w->step);
 	while (!board_all_arrived(w->board, w->step))
 		if (wait_a_bit(w, &timeout_ns))
@@ -80,18 +83,45 @@ static int lost(struct worker *w, const struct board_sums *s)
 		missing, s->sent, w->options->patience_s);
 }
 
+/*
+ * All that was sent is heard; but guests' counts come later than those of the processes, so equal
+ * sums may be chance. What was heard by one look is compared with what was sent by a later one, all
+ * of whose counts were taken after the first look: equal then, nothing was under way (F. Mattern,
+ * "Algorithms for distributed termination detection", 1987, four counters).
+ */
+struct quiet {
+	uint64_t heard, wave;
+};
+
+static bool is_quiet(const struct worker *w, struct quiet *q, const struct board_sums *s)
+{
+	uint64_t wave = atomic_load_explicit(&w->board->guests.wave, memory_order_acquire);
+
+	if (s->heard != s->sent)
+		return false;
+	if (w->board->guests.count == 0 || !atomic_load(&w->board->guests.letters))
+		return true;
+	if (q->wave && s->sent == q->heard)
+		return wave > q->wave;
+	*q = (struct quiet){s->heard, wave + 1};
+	return false;
+}
+
 int worker_settle(struct worker *w)
 {
 	uint64_t since_ns = progress_now_ns(), heard = 0;
 	int64_t timeout_ns = MEET_NS_MIN;
+	struct quiet quiet = {0};
 
+	if (w->remote)
+		return w->remote->settle(w);
 	if (worker_meet(w))
 		return -1;
 	for (;;) {
 		struct board_sums s = board_sum(w->board);
 		uint64_t now_ns = progress_now_ns(), patience_ns = worker_patience_ns(w);
 
-		if (s.heard == s.sent)
+		if (is_quiet(w, &quiet, &s))
 			return 0;
 		if (s.heard != heard) {
 			heard = s.heard;
@@ -112,6 +142,7 @@ int worker_series(struct worker *w, const char *name, const char *unit, const ch
 	w->series = board_series(w->board, w->process, name, unit, what);
 	if (w->series == NULL)
 		return verdict_give(&w->verdict, VERDICT_LOST, "too many series");
+	w->with_guests = board_with_guests(w->board, w->process, w->series);
 	if (w->process == 0)
 		atomic_store(&w->board->doing, w->series->name);
 	return 0;

@@ -21,30 +21,41 @@
 #include "progress.h"
 #include "verdict.h"
 
+struct worker;
+
+/* How a worker that is no process of the run, but a guest of it, meets the others (agent.c). */
+struct worker_remote {
+	int (*meet)(struct worker *w);
+	int (*settle)(struct worker *w);
+};
+
 struct worker {
 	const struct options *options;
 	struct board *board;
 	struct board_process *mine;
 	unsigned process;
-	const char *socket;
+	const char *const *sockets;
+	unsigned sockets_count;
 	struct verdict verdict;
 	struct fleet fleet;
 	struct bells bells;
 	struct letters letters;
 	struct progress progress;
-	struct dice dice;            /* this process's own choices */
-	uint64_t step;               /* meetings so far */
-	struct board_series *series; /* what is being measured, or NULL */
-	uint64_t glanced_ns;         /* when the handles were looked at, last */
-	unsigned turn_of;            /* of the fan-out: whom it was last */
+	struct dice dice;                 /* this process's own choices */
+	uint64_t step;                    /* meetings so far */
+	struct board_series *series;      /* what is being measured, or NULL */
+	struct board_series *with_guests; /* of it, what has a guest at one end; NULL: no guests */
+	uint64_t glanced_ns;              /* when the handles were looked at, last */
+	unsigned turn_of;                 /* of the fan-out: whom it was last */
 	/* What to do while we wait for the others: NULL, hear what comes. Returns 0 or -1. */
 	int (*idle)(void *context);
 	void *idle_context;
+	const struct worker_remote *remote; /* NULL: a process of the run */
 };
 
 /* Forked by crew.c: everything this process does. Returns its exit code. */
-int worker_run(
-	const struct options *options, struct board *board, unsigned process, const char *socket);
+int worker_run(const struct options *options, struct board *board, unsigned process,
+	const char *const *sockets, unsigned sockets_count);
 
 /* Waits at most so long for something to come, and hears it. Returns 0 or -1. */
 int worker_hear(struct worker *w, int64_t timeout_ns);
