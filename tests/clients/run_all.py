@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
 from suite import run_scripts  # noqa: E402
 
-SCRIPTS = ["client", "messages", "stress"]
+SCRIPTS = ["client", "messages", "stress", "guests"]
 LARGE = ["large", "quickstart"]
 
 

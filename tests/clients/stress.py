@@ -617,10 +617,30 @@ def test_help_fits_a_terminal():
     assert done.code == 0 and not done.err and run("famez-stress", "-h").out == done.out
     assert len(done.lines) <= 23, f"{len(done.lines)} lines leave no room for the next prompt"
     assert max(map(len, done.lines)) <= 80
-    for name in ("socketpath", "server", "peers", "vectors", "processes", "with", "size", "rate",
+    for name in ("socketpath", "connect", "vm", "agent", "server", "peers", "vectors", "processes", "with", "size", "rate",
                  "time", "warm-up", "rounds", "seed", "join-only", "hold", "patience", "json",
                  "csv", "svg", "help", "version"):
         assert f"--{name}" in done.out, name
+
+
+def test_manual_completion_and_help_have_the_same_options():
+    # A source tree is where the tests are.
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    with open(os.path.join(root, "docs", "man", "famez-stress.1"), encoding="utf-8") as f:
+        manual = set(re.findall(r"^\.It .*Fl Fl ([a-z-]+)", f.read(), re.MULTILINE))
+    with open(os.path.join(root, "tools", "stress", "famez-stress.bash"), encoding="utf-8") as f:
+        completion = f.read().partition("*)")[2]
+    assert manual == set(re.findall(r"--([a-z-]+)", completion.partition('-- "')[0]))
+    said = set(re.findall(r"--([a-z-]+)", run("famez-stress", "--help").out))
+    assert said <= manual and manual - said == {"scenario"}, said ^ manual
+    for name in manual:
+        done = run("famez-stress", f"--{name}", "--help")
+        assert "no option" not in done.err, name
+    words = subprocess.run(
+        ["bash", "-c", f". {root}/tools/stress/famez-stress.bash; COMP_WORDS=(famez-stress --with b); "
+         "COMP_CWORD=2; _famez_stress; echo ${COMPREPLY[*]}"], capture_output=True, text=True,
+        check=True, timeout=HANG_SECONDS).stdout
+    assert words == "bells both\n", words
 
 
 def test_the_version_is_one_line():

@@ -16,6 +16,7 @@
 #include "limits.h"
 #include "options.h"
 #include "pace.h"
+#include "words.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -323,7 +324,8 @@ static void values_are_taken_and_bounds_kept(void **state)
 				 "-S /s --peers 4000 --vectors 1 --processes 8 --rate 1e4 --time 0 "
 				 "--size 64 --seed 18446744073709551615 --with bells"),
 		0);
-	assert_string_equal(o.socket, "/s");
+	assert_int_equal(o.sockets_count, 1);
+	assert_string_equal(o.sockets[0], "/s");
 	assert_int_equal(o.peers, 4000);
 	assert_int_equal(o.processes, 8);
 	assert_true(o.rate > 9999 && o.rate < 10001);
@@ -336,6 +338,123 @@ static void values_are_taken_and_bounds_kept(void **state)
 	assert_int_equal(parse(&o, &v, "bulk --with bells"), -1);
 	assert_int_equal(parse(&o, &v, "--hold"), -1);
 	assert_int_equal(v.code, VERDICT_USAGE);
+}
+
+static void places_to_join_are_taken_in_turn_and_devices_take_one_each(void **state)
+{
+	struct options o;
+	struct verdict v;
+
+	(void)state;
+	assert_int_equal(parse(&o, &v, "--connect /a --connect /b -S /c"), 0);
+	assert_int_equal(o.sockets_count, 3);
+	assert_string_equal(o.sockets[1], "/b");
+	assert_false(o.devices);
+	assert_int_equal(o.peers, 64);
+	/* Any character device will do. */
+	assert_int_equal(parse(&o, &v, "--connect /dev/null --connect /dev/zero"), 0);
+	assert_true(o.devices);
+	assert_int_equal(o.peers, 2);
+	assert_int_equal(parse(&o, &v, "--connect /dev/null --connect /dev/zero --peers 3"), -1);
+	assert_int_equal(parse(&o, &v, "--connect /dev/null -S /a"), -1);
+	assert_int_equal(parse(&o, &v, "churn --connect /dev/null --connect /dev/zero"), -1);
+}
+
+static void real_vms_take_part_where_they_can(void **state)
+{
+	struct options o;
+	struct verdict v;
+
+	(void)state;
+	assert_int_equal(parse(&o, &v, "bulk --vm 16"), 0);
+	assert_int_equal(o.guests, 16);
+	assert_int_equal(parse(&o, &v, "--vm 17"), -1);
+	assert_int_equal(parse(&o, &v, "--vm 0"), -1);
+	assert_int_equal(parse(&o, &v, "storm --vm 1"), -1);
+	assert_int_equal(parse(&o, &v, "--vm 1 --time 0"), -1);
+	assert_int_equal(parse(&o, &v, "--vm 1 --join-only"), -1);
+	assert_int_equal(v.code, VERDICT_USAGE);
+}
+
+/* Of every kind one as it should be, and then as no guest should be believed. */
+static void words_are_believed_only_as_they_must_be(void **state)
+{
+	struct words w, seen;
+
+	(void)state;
+	for (unsigned kind = 0; kind <= WORDS_KINDS; kind++) {
+		bool there = kind >= WORDS_HELLO && kind < WORDS_KINDS;
+		size_t bytes;
+
+		words_begin(&w, (enum words_kind)kind);
+		if (kind == WORDS_START)
+			w.start = (struct words_start){.number = 4, .peers = 4, .guests = 1};
+		if (kind == WORDS_ROSTER)
+			w.roster.count = 7;
+		if (kind == WORDS_BUCKETS)
+			w.buckets.count = 7;
+		bytes = there ? words_bytes(&w) : sizeof(w);
+		assert_int_equal(words_read(&seen, &w, bytes), there);
+		assert_false(words_read(&seen, &w, bytes - 1));
+		assert_false(words_read(&seen, &w, bytes + 1));
+		w.magic++;
+		assert_false(words_read(&seen, &w, bytes));
+	}
+	assert_false(words_read(&seen, &w, 0));
+}
+
+static void words_beyond_their_bounds_are_not_believed(void **state)
+{
+	struct words w, seen;
+
+	(void)state;
+	words_begin(&w, WORDS_BUCKETS);
+	w.buckets.count = 1;
+	w.buckets.all[0].bucket = HISTOGRAM_BUCKETS;
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+	w.buckets.count = WORDS_BUCKETS_MAX + 1;
+	assert_false(words_read(&seen, &w, sizeof(w)));
+	words_begin(&w, WORDS_ROSTER);
+	w.roster.count = UINT32_MAX;
+	assert_false(words_read(&seen, &w, sizeof(w)));
+	words_begin(&w, WORDS_SERIES);
+	w.series.series = BOARD_SERIES_MAX;
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+	w.series = (struct words_series){.counted = 2, .heard = 1};
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+	words_begin(&w, WORDS_VERDICT);
+	memset(w.verdict.why, 'x', sizeof(w.verdict.why));
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+	words_begin(&w, WORDS_START);
+	w.start = (struct words_start){.number = 4, .peers = 4, .guests = 1, .time_s = (double)NAN};
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+	w.start.time_s = 1;
+	w.start.number = 5;
+	assert_false(words_read(&seen, &w, words_bytes(&w)));
+}
+
+/* The conductor's place keeps nobody waiting until guests take part, and counts like any. */
+static void a_conductor_has_a_place_on_the_board(void **state)
+{
+	struct board *b = board_open(4, 2, 1, 3);
+
+	(void)state;
+	assert_non_null(b);
+	assert_int_equal(board_places(b), 3);
+	assert_int_equal(board_everybody(b), 7);
+	assert_false(board_is_guest(b, 3));
+	assert_true(board_is_guest(b, 4) && board_is_guest(b, 6));
+	assert_false(board_is_guest(b, 7));
+	board_arrive(b, 0, 5);
+	board_arrive(b, 1, 5);
+	assert_true(board_all_arrived(b, 5));
+	board_arrive(b, 2, 4);
+	assert_false(board_all_arrived(b, 5));
+	atomic_store(&b->process[2].sent, 8);
+	atomic_store(&b->process[2].heard, 6);
+	assert_int_equal(board_sum(b).sent, 8);
+	assert_int_equal(board_sum(b).heard, 6);
+	board_close(b);
 }
 
 #define T(name) cmocka_unit_test(name)
@@ -359,6 +478,11 @@ int main(int argc, char **argv)
 		T(a_letter_is_known_by_every_byte),
 		T(a_scenario_is_a_word_or_an_option),
 		T(values_are_taken_and_bounds_kept),
+		T(places_to_join_are_taken_in_turn_and_devices_take_one_each),
+		T(real_vms_take_part_where_they_can),
+		T(words_are_believed_only_as_they_must_be),
+		T(words_beyond_their_bounds_are_not_believed),
+		T(a_conductor_has_a_place_on_the_board),
 	};
 
 	return unit_run(argc, argv, tests, UNIT_COUNT(tests));

@@ -47,7 +47,8 @@ def main():
                    run("test_kernel.py", theirs + kit),
                    run("test_apparmor.py", theirs + kit),
                    run("test_famez_vm.py", theirs + kit),
-                   run("test_programs.py", theirs + kit)]
+                   run("test_programs.py", theirs + kit),
+                   run("test_stress.py", theirs + kit)]
         left = sorted(os.listdir(private))
     if left:
         print(f"FAIL nothing_is_left_behind: {left}")

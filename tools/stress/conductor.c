@@ -126,6 +126,8 @@ static int on_counts(struct conductor *c, struct guest *g, const struct words_co
 		return nonsense(c, g, "an answer to what was not asked");
 	if (told->step < g->step || told->sent < g->sent || told->heard < g->heard)
 		return nonsense(c, g, "counts that go backwards");
+	if (told->step > c->state.state.all + 1)
+		return nonsense(c, g, "it is further than it can be");
 	if (told->sent - g->sent > UINT32_MAX || told->heard - g->heard > UINT32_MAX)
 		return nonsense(c, g, "more messages than can be");
 	g->wave = told->wave;
@@ -572,6 +574,10 @@ static int everything(struct conductor *c, const char *socket)
 	while (!board_stopped(c->board) && !atomic_load(&c->board->guests.end))
 		if (turn(c))
 			return -1;
+	for (unsigned k = 0; k < c->count && !board_stopped(c->board); k++)
+		if (c->guests[k].started && c->guests[k].state != DONE)
+			return verdict_give(&c->verdict, VERDICT_LOST,
+				"real VM %u (ID %d) has told no figures", k + 1, c->guests[k].id);
 	return 0;
 }
 
