@@ -78,7 +78,9 @@ def test_guests_take_part_and_all_is_accounted_for():
                 assert s["sent"] == s["heard"] > 0, (name, s)
                 timed = s["latency_ns"]
                 assert timed["count"] == sum(b[2] for b in timed.get("buckets", []))
-                assert (timed["count"] > 0) == (scenario != "bulk"), (name, timed["count"])
+                if "messages" in name:  # of so short a time, doorbells may have none
+                    assert timed["count"] > 0, name
+                assert scenario != "bulk" or timed["count"] == 0, name
             if scenario in ("mesh", "pairs"):
                 assert real["round_trip_ns"]["count"] > 0
 

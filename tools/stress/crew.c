@@ -30,8 +30,9 @@
 /* A process that shows no life for so much longer than our patience hangs. */
 #define HANGS_NS UINT64_C(10000000000)
 
-/* After a stop, until those who don't end are killed. */
-#define STOP_NS UINT64_C(10000000000)
+/* After a stop, until those who don't end are killed; the conductor has guests to end. */
+#define STOP_NS           UINT64_C(10000000000)
+#define STOP_CONDUCTOR_NS UINT64_C(75000000000)
 
 static volatile sig_atomic_t ended;
 
@@ -122,9 +123,12 @@ static void reap(struct crew *c)
 	}
 }
 
-static void kill_all(struct crew *c)
+static void kill_all(struct crew *c, uint64_t stopped_ns)
 {
-	for (unsigned p = 0; p < board_places(c->board); p++)
+	unsigned places =
+		stopped_ns < STOP_CONDUCTOR_NS ? c->board->processes : board_places(c->board);
+
+	for (unsigned p = 0; p < places; p++)
 		if (c->pids[p])
 			(void)kill(c->pids[p], SIGKILL); /* our own child, not yet reaped */
 }
@@ -137,17 +141,19 @@ static void watch_for_hangs(struct crew *c)
 	if (board_stopped(c->board) && c->stopped_ns == 0)
 		c->stopped_ns = now_ns;
 	if (c->stopped_ns && now_ns - c->stopped_ns > STOP_NS)
-		kill_all(c);
+		kill_all(c, now_ns - c->stopped_ns);
 	for (unsigned p = 0; p < board_places(c->board) && !c->stopped_ns; p++) {
 		uint64_t seen_ns = atomic_load(&c->board->process[p].alive_ns);
 
-		if (c->pids[p] == 0 || now_ns < seen_ns + most_ns)
+		bool ends = p == c->board->processes && atomic_load(&c->board->guests.end);
+
+		if (c->pids[p] == 0 || ends || now_ns < seen_ns + most_ns)
 			continue;
 		(void)verdict_give(c->verdict, VERDICT_LOST,
 			"process %u of %u hangs: it has shown no life for %g s", p + 1,
 			c->board->processes, (double)(now_ns - seen_ns) / 1e9);
 		atomic_store(&c->board->stop, true);
-		kill_all(c);
+		kill_all(c, 0);
 	}
 }
 

@@ -90,7 +90,7 @@ void options_help(void)
 	      "      --join-only        leave once the mesh is there;  --hold: stay, do nothing\n"
 	      "      --patience S       give up after S seconds without an event (30)\n"
 	      "      --json FILE        raw figures; --csv FILE; --svg FILE: a plot\n"
-	      "  -h, --help             this text; --version; --agent DEVICE: as a guest of --vm\n"
+	      "  -h, --help             this text;  --version;  --agent DEVICE: be a --vm\n"
 	      "Exit: 0 all accounted for, 1 lost, doubled or out of order, 2 usage, 3 could not\n"
 	      "join, 4 too few descriptors.   Example: famez-stress incast --peers 1000\n",
 		stdout);
