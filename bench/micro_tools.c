@@ -9,6 +9,7 @@
 
 #include "histogram.h"
 #include "log_line.h"
+#include "log_ring.h"
 #include "message.h"
 
 #define VALUES 4096u
