@@ -31,7 +31,7 @@
 #define HASTE_NS UINT64_C(50000000)
 
 /* RLIMIT_RTTIME: SIGXCPU after it, SIGKILL after twice as much. */
-#define HASTE_LIMIT_US 500000u
+#define HASTE_LIMIT_US UINT64_C(500000)
 
 /** haste_keep() - in the keeper, before it has a broker. */
 void haste_keep(void);
