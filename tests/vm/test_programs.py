@@ -92,8 +92,9 @@ def check_exchange(one, other):
         assert here["sent"] == there["received"], (here, there)
         assert here["sent"]["messages"] == COUNT
         assert (here["sent"]["smallest"], here["sent"]["largest"]) == (1, 32744), here
-        # A tick a second, and what rounding adds. Who polls would use all of its time.
-        assert here["idle_sleeps"] <= 3 * (here["idle_ms"] // 1000 + 2), here
+        # A tick a second, and whoever comes and goes meanwhile (within node 2). Who looks every few
+        # milliseconds would sleep much more often, and who polls would use all of its time.
+        assert here["idle_sleeps"] < 100, here
         assert here["idle_cpu_ms"] < here["idle_ms"] / 2, here
 
 

@@ -41,26 +41,24 @@
 #define WORDS_OF_ALL 32u
 #define WORDS_MAX    (WORDS_OF_ALL + 4u * PLAN_DEVICES_MAX + 1u)
 
-/* Puts the doorbell devices' words at @at. Returns 0 or -ENOMEM; free_devices() in either case. */
-static int add_devices(char **at, const struct plan *plan)
+/* What the words of the doorbell devices say: each malloc()ed. */
+#define VALUES (2u * PLAN_DEVICES_MAX)
+
+/* Puts the doorbell devices' words at @at. Returns 0 or -ENOMEM; what is in @values then is the
+ * caller's to free in either case. */
+static int add_devices(char **at, char *values[VALUES], const struct plan *plan)
 {
-	for (unsigned device = 0; device < plan->devices; device++, at += 4) {
-		at[0] = (char *)"-chardev";
-		at[1] = emit_chardev(plan, device);
-		at[2] = (char *)"-device";
-		at[3] = emit_doorbell(plan, device);
-		if (!at[1] || !at[3])
+	for (unsigned device = 0; device < plan->devices; device++, at += 4, values += 2) {
+		values[0] = emit_chardev(plan, device);
+		values[1] = emit_doorbell(plan, device);
+		if (!values[0] || !values[1])
 			return -ENOMEM;
+		at[0] = (char *)"-chardev";
+		at[1] = values[0];
+		at[2] = (char *)"-device";
+		at[3] = values[1];
 	}
 	return 0;
-}
-
-static void free_devices(char **at)
-{
-	for (; *at; at += 4) {
-		free(at[1]);
-		free(at[3]);
-	}
 }
 
 static int start_qemu(struct guest *g, const struct guest_kind *kind, int console, int control)
@@ -74,7 +72,7 @@ static int start_qemu(struct guest *g, const struct guest_kind *kind, int consol
 		append, (char *)"-chardev", con, (char *)"-serial", (char *)"chardev:con",
 		(char *)"-chardev", ctl, (char *)"-serial", (char *)"chardev:ctl"};
 	struct process how = {.argv = argv, .keep = console, .keep_too = control, .apart = true};
-	char **devices = argv;
+	char **devices = argv, *values[VALUES] = {NULL};
 
 	while (*devices)
 		devices++;
@@ -89,12 +87,13 @@ static int start_qemu(struct guest *g, const struct guest_kind *kind, int consol
 	(void)snprintf(ctl, sizeof(ctl), "socket,id=ctl,fd=%d", control);
 	(void)snprintf(err, sizeof(err), "%s/node%u.err", kind->folder, g->node);
 	how.output = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	g->pid = add_devices(devices, kind->plan);
+	g->pid = add_devices(devices, values, kind->plan);
 	if (!g->pid)
 		g->pid = how.output >= 0 ? process_start(&how) : -EIO;
 	if (how.output >= 0)
 		(void)close(how.output); /* QEMU's */
-	free_devices(devices);
+	for (unsigned i = 0; i < VALUES; i++)
+		free(values[i]);
 	if (g->pid > 0)
 		return 0;
 	(void)say("%s: %s", kind->qemu, strerror(-g->pid));
