@@ -402,6 +402,7 @@ running=() busy=(0 0)
 set -m
 trap 'stop 130' INT
 trap 'stop 143' TERM HUP
+say "${#names[@]} tasks, $lanes at once and one behind; all that they say is kept in $logs/"
 begin_ready
 while ((${#running[@]} > 0)); do
 	if read -r -t 10 -u 9 at; then
