@@ -201,6 +201,8 @@ def test_what_would_not_do_is_said_in_one_line():
             (("args", "word"), "nothing that it could be")):
         out, err = vm(*words, code=2)
         assert not out and len(err.splitlines()) == 1 and says in err, (words, err)
+    out, _ = vm("--help")
+    assert max(map(len, out.splitlines())) <= 80 and len(out.splitlines()) <= 40, out
     _, err = vm("args", "-S", "/run/it's $HOME.sock")
     assert r"broker: famez-server -S '/run/it'\''s $HOME.sock' --peers" in err, err
     _, err = vm("run", "-S", "/nowhere.sock", "--no-driver", *cache(), code=1)
