@@ -65,7 +65,7 @@ static struct log_source *sources;
 static struct wakeup wake;
 static _Atomic bool stopping;
 static _Atomic unsigned reopens_asked, reopens_done;
-static struct wakeup *reopened; /* rung when they are as many */
+static struct wakeup *_Atomic reopened; /* rung when they are as many */
 static _Atomic uint64_t dropped;
 static _Atomic bool asked;
 static void (*asked_print)(void *);
@@ -283,13 +283,15 @@ static void reopen_now(void)
 static void reopen_if_asked(void)
 {
 	unsigned now = atomic_load(&reopens_asked);
+	struct wakeup *done;
 
 	if (now == atomic_load_explicit(&reopens_done, memory_order_relaxed))
 		return;
 	reopen_now();
 	atomic_store(&reopens_done, now);
-	if (reopened)
-		wakeup_ring(reopened);
+	done = atomic_load(&reopened);
+	if (done)
+		wakeup_ring(done);
 }
 
 static void tell_damaged(void)
@@ -463,7 +465,7 @@ bool log_stop(void)
 
 void log_reopen(struct wakeup *done)
 {
-	reopened = done;
+	atomic_store(&reopened, done);
 	(void)atomic_fetch_add(&reopens_asked, 1);
 	wakeup_force(&wake);
 }
