@@ -373,9 +373,9 @@ static void *run(void *unused)
 	}
 }
 
-void log_share(struct log_memory *with)
+void log_share(struct log_memory *lines)
 {
-	memory = with ? with : &nowhere;
+	memory = lines ? lines : &nowhere;
 }
 
 int log_start(unsigned threads)

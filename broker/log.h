@@ -114,11 +114,11 @@ void log_hurry(void);
 struct look_file log_file(const char *path);
 
 /**
- * log_share() - from now on lines wait in @memory, log_memory_bytes(), and what is known of the
+ * log_share() - from now on lines wait in @lines, log_memory_bytes(), and what is known of the
  * file is there: a successor of ours goes on with both. Before log_start(); NULL: not any more. It
  * stays the caller's.
  */
-void log_share(struct log_memory *memory);
+void log_share(struct log_memory *lines);
 
 /**
  * log_start() - start the logger, for @threads threads that log. It writes first what a broker
