@@ -368,7 +368,7 @@ int budget_mailbox(struct budget *b, const struct options *o, uint64_t bytes, st
 int budget_fit(struct budget *b, const struct options *o, uint16_t workers, struct why *why)
 {
 	uint32_t most = options_peers_most(o);
-	uint32_t peers = o->peers;
+	uint32_t peers = o->peers, fit;
 	uint64_t limit;
 	struct rlimit now;
 	int err;
@@ -380,7 +380,10 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
 		peers = peers_within(
 			o, workers, limit, o->peers_default < most ? o->peers_default : most);
 	budget_of(b, o, peers ? peers : 1, workers);
-	if (!peers)
+	err = b->descriptors > limit ? -EMFILE : raise_limit(&now);
+	fit = err ? peers_within(o, workers, limit, most) : peers;
+	if (!fit) {
+		budget_of(b, o, 1, workers);
 		return why_fail(why, -EMFILE,
 			"limits: at most %" PRIu64
 			" open files are allowed, too few for one peer with "
@@ -388,15 +391,15 @@ int budget_fit(struct budget *b, const struct options *o, uint16_t workers, stru
 			"; allow more (ulimit -Hn, or LimitNOFILE= in "
 			"the systemd unit)",
 			limit, o->vectors, b->descriptors);
-	err = b->descriptors > limit ? -EMFILE : raise_limit(&now);
+	}
 	if (err)
 		return why_fail(why, -EMFILE,
 			"limits: %u peers with %u vectors need %" PRIu64
 			" open files, and at most %" PRIu64 " are allowed; ask for at most --peers "
 			"%u, or allow more (ulimit -Hn %" PRIu64 ", or LimitNOFILE=%" PRIu64
 			" in the systemd unit)",
-			b->peers, o->vectors, b->descriptors, limit,
-			peers_within(o, workers, limit, most), b->descriptors, b->descriptors);
+			b->peers, o->vectors, b->descriptors, limit, fit, b->descriptors,
+			b->descriptors);
 	b->in_flight = in_flight_unlimited() ? UINT64_MAX : limit;
 	if (b->memory > memory_limit())
 		return why_fail(why, -ENOMEM,

@@ -242,6 +242,23 @@ static void peers_asked_for_that_do_not_fit_are_refused_with_the_number(void **s
 		(unsigned long long)wanted.descriptors);
 }
 
+static void where_not_one_fits_fewer_are_not_recommended(void **state)
+{
+	struct options o = options_of("--peers", "1000", NULL, NULL);
+	struct budget b;
+	struct why why = {""};
+
+	(void)state;
+	if (geteuid() == 0) {
+		assert_int_equal(setgid(65534), 0);
+		assert_int_equal(setuid(65534), 0);
+	}
+	set_limit(20, 20);
+	assert_int_equal(budget_fit(&b, &o, 1, &why), -EMFILE);
+	assert_non_null(strstr(why.text, "too few for one peer"));
+	assert_null(strstr(why.text, "--peers"));
+}
+
 static void as_many_as_fit_are_taken_where_none_were_asked_for(void **state)
 {
 	struct options o = options_of("--layout", "plain", NULL, NULL);
@@ -483,6 +500,7 @@ int main(int argc, char **argv)
 		T(the_soft_limit_is_raised_to_what_is_needed),
 		T(the_soft_limit_is_raised_to_the_hard_one_for_what_is_in_flight),
 		T(peers_asked_for_that_do_not_fit_are_refused_with_the_number),
+		T(where_not_one_fits_fewer_are_not_recommended),
 		T(as_many_as_fit_are_taken_where_none_were_asked_for),
 		T(the_default_is_met_where_it_fits),
 		T(not_even_one_peer_is_a_refusal),
