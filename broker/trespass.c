@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -74,6 +75,11 @@ static int do_mprotect(void)
 	return mprotect(page + 4096 - ((uintptr_t)page & 4095), 4096, PROT_READ | PROT_EXEC);
 }
 
+static int do_urgency(void)
+{
+	return sched_setscheduler(0, SCHED_RR, &(struct sched_param){.sched_priority = 1});
+}
+
 /* The registrar never comes back. */
 static int do_hang(void)
 {
@@ -131,6 +137,7 @@ static const struct {
 	{"process_vm_readv", do_process_vm_readv},
 	{"kill", do_kill},
 	{"mprotect", do_mprotect},
+	{"urgency", do_urgency},
 	{"io_uring_setup", do_io_uring_setup},
 	{"hang", do_hang},
 	{"fault", do_fault},

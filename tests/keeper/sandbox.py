@@ -27,6 +27,7 @@ TRESPASSES = {
     "process_vm_readv": "process_vm_readv",
     "kill": "kill",
     "mprotect": "mprotect",
+    "urgency": "sched_setscheduler",
     "io_uring_setup": "io_uring_setup",
 }
 
