@@ -24,8 +24,8 @@
 
 /** Looks that find nothing until a lane is let go of. */
 #define FAMEZ_EMPTY_MAX 64u
-/** Messages of one lane in a row, while others wait. */
-#define FAMEZ_TURN_MESSAGES 64u
+/** Bytes of records of one lane in a row, while others wait; and the message that goes beyond. */
+#define FAMEZ_TURN_BYTES 32768u
 
 struct famez_inbox_reader {
 	void *base;
@@ -40,7 +40,7 @@ struct famez_inbox_reader {
 	bool asleep;
 	struct famez_rx *last; /* in hand, a ring; last->next is whose turn it is. NULL: none */
 	uint32_t in_hand;
-	uint32_t turn; /* messages of this lane in its turn */
+	uint64_t turn; /* bytes read of this lane in its turn */
 	/** The lane from @sender, opened if need be; NULL: not now. */
 	struct famez_rx *(*open)(struct famez_inbox_reader *r, uint32_t sender);
 	/** Ring @sender: there is room in its lane to us. */
@@ -167,11 +167,12 @@ static inline int famez_inbox_next(
 		struct famez_rx *rx = r->last->next;
 		int got;
 
-		if (r->turn < FAMEZ_TURN_MESSAGES) {
+		if (r->turn < FAMEZ_TURN_BYTES) {
 			got = famez_rx_peek(rx, m);
 			if (__builtin_expect(got, 1)) {
 				rx->empty = 0;
-				r->turn++;
+				/* One that was garbled has had its turn. */
+				r->turn += got > 0 ? rx->size : FAMEZ_TURN_BYTES;
 				*lane = rx;
 				return got;
 			}

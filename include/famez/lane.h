@@ -333,6 +333,28 @@ static inline void famez_tx_commit(
 	famez_store_relaxed(head + 1, more);
 }
 
+/**
+ * famez_tx_append() - claim and commit at once: one more message for a batch that was begun. The
+ * caller knows that there is room (tx->clear), and writes the payload, where this says, before it
+ * flushes. @more: the second word of the head, as famez_tx_commit() makes it.
+ */
+static inline void *famez_tx_append(struct famez_tx *tx, uint64_t bytes, uint64_t more)
+{
+	const uint64_t length = bytes + sizeof(struct famez_record), at = tx->at;
+	const uint64_t next = at + famez_round_up(length, FAMEZ_RECORD_ALIGN);
+	const uint64_t word = length | (uint64_t)tx->to << 32, lane_bytes = tx->bytes;
+	unsigned char *data = tx->data;
+	uint64_t *head = famez_head_at(data, lane_bytes, at);
+
+	tx->at = next;
+	tx->batch++;
+	tx->payload_bytes += bytes;
+	famez_store_relaxed(famez_head_at(data, lane_bytes, next), UINT64_C(0));
+	famez_store_relaxed(head, word);
+	famez_store_relaxed(head + 1, more);
+	return head + 2;
+}
+
 /** famez_tx_unpublished() - bytes committed and not yet flushed. */
 static inline uint64_t famez_tx_unpublished(const struct famez_tx *tx)
 {

@@ -9,6 +9,7 @@
 #define MAIL_FIXTURE_H
 
 #include "fabric.h"
+#include "famez/inbox.h"
 #include "unit.h"
 
 #include "famez/lane.h"
@@ -53,6 +54,18 @@ static inline struct fabric *fabric_of(void **state, const struct fabric_kind *k
 static inline struct fabric *plain_fabric(void **state)
 {
 	return fabric_of(state, &(struct fabric_kind){0});
+}
+
+/* Payload of which so many make a turn; and a fabric whose lanes hold several turns. */
+#define TURN_MESSAGES 64u
+#define TURN_PAYLOAD  (FAMEZ_TURN_BYTES / TURN_MESSAGES - sizeof(struct famez_record))
+
+static inline struct fabric *roomy_fabric(void **state)
+{
+	struct fabric *fab = fabric_of(state, &(struct fabric_kind){.bytes = 16u << 20});
+
+	assert_true(fab->g.lane_bytes >= 4 * FAMEZ_TURN_BYTES);
+	return fab;
 }
 
 static inline int send_text(struct famez *f, uint16_t to, const char *text)

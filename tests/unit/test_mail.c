@@ -238,14 +238,14 @@ static void a_buffer_too_small_says_how_large_it_must_be_and_keeps_the_message(v
 
 static void senders_take_turns(void **state)
 {
-	struct fabric *fab = plain_fabric(state);
+	struct fabric *fab = roomy_fabric(state);
 	struct famez *a = fabric_member(fab, 1);
 	struct famez *b = fabric_member(fab, 2);
 	struct famez *c = fabric_member(fab, 3);
 	struct famez_message m;
 	unsigned before = 0;
 
-	(void)fill(a, 3, 8);
+	(void)fill(a, 3, TURN_PAYLOAD);
 	assert_int_equal(famez_peek(c, &m), 1);
 	famez_release(c);
 	assert_int_equal(send_text(b, 3, "patient"), 0);
@@ -254,7 +254,7 @@ static void senders_take_turns(void **state)
 		before++;
 	}
 	assert_int_equal(m.from, 2);
-	assert_true(before <= 128);
+	assert_true(before <= 2 * TURN_MESSAGES);
 }
 
 static void a_spoofed_sender_stands_beside_the_true_one(void **state)

@@ -231,7 +231,7 @@ static unsigned take_some(struct famez *f, struct famez_message *m, bool batch)
 
 static void a_second_sender_waits_for_two_turns_at_most_whenever_it_comes(void **state)
 {
-	struct fabric *fab = plain_fabric(state);
+	struct fabric *fab = roomy_fabric(state);
 	struct famez *a = fabric_member(fab, 1);
 	struct famez *b = fabric_member(fab, 2);
 	struct famez *c = fabric_member(fab, 3);
@@ -240,7 +240,7 @@ static void a_second_sender_waits_for_two_turns_at_most_whenever_it_comes(void *
 		struct famez_message m;
 		unsigned before = 0;
 
-		(void)fill(a, 3, 0);
+		(void)fill(a, 3, TURN_PAYLOAD);
 		while (before < first)
 			before += take_some(c, &m, first % 2);
 		assert_int_equal(send_text(b, 3, "patient"), 0);
@@ -252,7 +252,7 @@ static void a_second_sender_waits_for_two_turns_at_most_whenever_it_comes(void *
 				break;
 			before += got;
 		}
-		assert_true(before <= 128);
+		assert_true(before <= 2 * TURN_MESSAGES);
 		(void)drain(c);
 		fabric_settle(c);
 		/* So often that it lets go of both: then only their bits tell of them. */

@@ -26,11 +26,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(offsetof(struct famez_to, peer) == 0 && offsetof(struct famez_to, type) == 2 &&
+		       offsetof(struct famez_to, spoof) == 3,
+	"mail_address()");
+_Static_assert(offsetof(struct famez_message, bytes) == 8, "mail_extend()");
+
 /* Messages dropped in one look. */
 #define DROPS_MAX 256u
 
-/* Messages in a row until the bitmap is looked at, lest new senders starve. */
+/* Looks until the bitmap is looked at, lest new senders starve; or a turn's end. */
 #define COLLECT_EVERY 64u
+
+/* Lines that the next lane's turn begins with, fetched from memory before it does. */
+#define BEGINNING 12u
 
 /* Unpublished bytes of one lane, at most; or a quarter of it. */
 #define UNPUBLISHED_MAX 65536u
@@ -216,6 +224,7 @@ int mail_open(struct mail **out, const struct mail_place *place, const struct fa
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
+	m->open.to = MAIL_CLOSED;
 	m->base = place->base;
 	m->g = g;
 	m->id = place->id;
@@ -343,6 +352,7 @@ int mail_claim(struct mail *m, uint32_t peer, size_t bytes, void **payload)
 	int err;
 
 	m->claim = NULL;
+	m->open.to = MAIL_CLOSED;
 	err = reach(m, peer, &out);
 	if (!err)
 		err = famez_tx_claim(&out->tx, bytes, payload);
@@ -523,25 +533,29 @@ static bool is_welcome(struct mail *m, struct mail_in *in, const struct famez_se
 
 void mail_slow(struct mail *m)
 {
-	unsigned taken = m->quick_given - m->quick_left;
+	uint64_t taken = m->quick_at - m->quick_from;
 
-	m->quick_left = m->quick_given = 0;
+	m->quick_end = m->quick_from = m->quick_at;
 	if (!taken)
 		return;
 	m->reader.turn += taken;
-	m->since_collected += taken;
-	m->taken += taken;
 	m->quick->fresh = m->fresh = true;
 }
 
 static void mail_go_on(struct mail *m, struct mail_in *in)
 {
-	unsigned turn = FAMEZ_TURN_MESSAGES - m->reader.turn;
-	unsigned until_collected = COLLECT_EVERY - 1 - m->since_collected;
+	const struct famez_rx *rx = &in->rx, *next = rx->next;
 
 	m->quick = in;
-	m->quick_at = in->rx.at + in->rx.size;
-	m->quick_left = m->quick_given = turn < until_collected ? turn : until_collected;
+	m->quick_from = m->quick_at = rx->at + rx->size;
+	m->quick_end = m->quick_at;
+	if (m->reader.turn < FAMEZ_TURN_BYTES)
+		m->quick_end += FAMEZ_TURN_BYTES - m->reader.turn;
+	if (m->reader.turn != rx->size || next == rx)
+		return;
+	/* Its turn has just begun: by its end, what the next one begins with will be here. */
+	for (unsigned i = 0; i < BEGINNING; i++)
+		__builtin_prefetch(next->data + ((next->at + i * 64) & (next->bytes - 1)));
 }
 
 /* The next text of a v1 slot. */
@@ -594,7 +608,7 @@ int mail_peek(struct mail *m, struct famez_message *into)
 		return 1;
 	}
 	mail_slow(m);
-	if (++m->since_collected >= COLLECT_EVERY) {
+	if (m->reader.turn >= FAMEZ_TURN_BYTES || ++m->since_collected >= COLLECT_EVERY) {
 		m->since_collected = 0;
 		(void)famez_inbox_collect(&m->reader);
 		if (m->texts_count && fetch_text(m, into))

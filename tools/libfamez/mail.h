@@ -12,12 +12,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Out of the way of what runs for each message. */
 #define SELDOM __attribute__((noinline, cold))
 
-/* Messages ahead of the one that is looked at, in a batch, that are fetched from memory. */
-#define FORESEEN 6
+/* Messages ahead of the one that is looked at, in a batch, that are fetched from memory: more than
+ * most batches have, so that the next one's heads are here when it is asked for. */
+#define FORESEEN 20
 
 /** A lane to us. Kept once opened, whoever has the sender's ID. */
 struct mail_in {
@@ -46,7 +48,18 @@ struct mail_out {
 	uint32_t asked; /* how often the receiver was asked to ring, and that has not come yet */
 };
 
+/* The batch that the last message went to, while nothing but its next message can happen to it:
+ * what famez_send() asks for, and what it then need not ask. See mail_append(). */
+struct mail_open {
+	uint64_t to; /* as mail_address() makes it; MAIL_CLOSED: there is none */
+	struct mail_out *out;
+	uint64_t end;  /* a record that ends by here fits, and is not yet to be published */
+	uint64_t more; /* second word of its head */
+};
+#define MAIL_CLOSED UINT64_MAX
+
 struct mail {
+	struct mail_open open;
 	void *base; /* borrowed */
 	struct famez_geometry g;
 	struct famez_entry *entry; /* ours */
@@ -72,9 +85,9 @@ struct mail {
 	uint64_t batch_at;
 	/* See mail_quick(). */
 	struct mail_in *quick; /* the lane whose turn it is */
+	uint64_t quick_from;   /* what comes before is counted in its turn already */
 	uint64_t quick_at;     /* where its next record is: rx.at, once what is held was released */
-	unsigned quick_left;   /* messages that may be taken so; 0 wherever `quick` is NULL */
-	unsigned quick_given;  /* what quick_left began with */
+	uint64_t quick_end; /* no record from here on; not after quick_at where `quick` is NULL */
 	char text[FAMEZ_SLOT_TEXT_BYTES];
 	uint64_t *texts;       /* bitmap: this ID's slot may hold text for us */
 	uint32_t texts_count;  /* bits set */
@@ -166,11 +179,53 @@ void mail_wake(struct mail *m, struct mail_out *out);
 /* True: the receiver slept, and was rung. */
 static inline bool mail_publish(struct mail *m, struct mail_out *out)
 {
+	m->open.to = MAIL_CLOSED;
 	if (!famez_tx_flush(&out->tx) ||
 		!famez_nudge(m->base, &m->g, out->peer, m->id, &out->tx.rung))
 		return false;
 	mail_wake(m, out);
 	return true;
+}
+
+/* A message's address in one word, since that is compared for each. */
+static inline uint64_t mail_address(const struct famez_to *to)
+{
+	uint32_t word; /* its peer, type and spoof: asserted in mail.c */
+
+	memcpy(&word, to, sizeof(word));
+	return word;
+}
+
+/**
+ * mail_append() - room for one more message of the batch that the last one went to, written from
+ * now on. NULL: nothing was done, it takes mail_ready() or mail_claim() to know why. For short
+ * ones: their number is bounded by the batch's bytes.
+ */
+static inline void *mail_append(struct mail *m, const struct famez_to *to, size_t bytes)
+{
+	const uint64_t size =
+		famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
+	struct famez_tx *tx = &m->open.out->tx;
+
+	if (__builtin_expect(mail_address(to) != m->open.to || size > m->open.end - tx->at, 0))
+		return NULL;
+	return famez_tx_append(tx, bytes, m->open.more);
+}
+
+/** mail_keep_open() - what mail_append() goes by, after a message of @to that was not published. */
+static inline void mail_keep_open(struct mail *m, struct mail_out *out, const struct famez_to *to)
+{
+	const struct famez_tx *tx = &out->tx;
+	const uint64_t end = tx->begun + out->limit - FAMEZ_RECORD_ALIGN;
+
+	if (to->spoof) {
+		m->open.to = MAIL_CLOSED;
+		return;
+	}
+	m->open.to = mail_address(to);
+	m->open.out = out;
+	m->open.end = (int64_t)(end - tx->clear) < 0 ? end : tx->clear;
+	m->open.more = tx->from | (uint64_t)FAMEZ_KIND(to->type, 0) << 32 | (uint64_t)m->id << 48;
 }
 
 /** mail_commit() - what was claimed, at most as many bytes. True: a bell was rung. */
@@ -241,10 +296,10 @@ static inline bool mail_quick(struct mail *m, struct famez_message *into)
 	const uint64_t *head;
 	uint32_t most, to, from;
 
-	if (m->held || !m->quick_left)
+	at = m->quick_at;
+	if (m->held || (int64_t)(m->quick_end - at) <= 0)
 		return false;
 	rx = &in->rx;
-	at = m->quick_at;
 	in_ring = at & (rx->bytes - 1);
 	left = rx->bytes - in_ring;
 	head = (const uint64_t *)(const void *)(rx->data + in_ring);
@@ -260,7 +315,7 @@ static inline bool mail_quick(struct mail *m, struct famez_message *into)
 	size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
 	m->quick_at = at + size;
 	rx->size = size;
-	m->quick_left--;
+	m->taken++;
 	m->held = rx;
 	m->held_bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
 	m->held_more = more;
@@ -274,32 +329,43 @@ static inline bool mail_holds_batch(const struct mail *m)
 	return m->held ? m->batch == m->held && m->batch_at == m->held->at : m->told_text;
 }
 
-/** mail_extend() - a lane's message is held; the next ones of that lane's turn, @most of them, with
- * it. Not more than an eighth of the lane, since all are given back at once. Returns how many. */
+/** mail_extend() - a lane's message is held, and told in into[-1]; the next ones of that lane's
+ * turn,
+ * @most of them, with it. Not more than an eighth of the lane, since all are given back at once.
+ * Returns how many. */
 static inline unsigned mail_extend(struct mail *m, struct famez_message *into, unsigned most)
 {
 	struct famez_rx *rx = m->held;
-	const uint64_t bytes = rx->bytes, end = rx->at + bytes / 8;
+	const uint64_t bytes = rx->bytes;
 	const uint32_t largest = rx->most, to = rx->to, from = m->quick->from;
 	unsigned char *data = rx->data;
-	uint64_t at = m->quick_at;
+	uint64_t at = m->quick_at, known = m->held_more, end = rx->at + bytes / 8, what;
 	unsigned count = 0;
 
-	most = most < m->quick_left ? most : m->quick_left;
+	/* All but length and payload is as in the message before, as long as its second word is. */
+	memcpy(&what, into - 1, sizeof(what));
+	if ((int64_t)(m->quick_end - end) < 0)
+		end = m->quick_end;
 	while (count < most && (int64_t)(end - at) > 0) {
 		const uint64_t in_ring = at & (bytes - 1);
 		const uint64_t *head = (const uint64_t *)(const void *)(data + in_ring);
 		const uint64_t word = famez_load_acquire(head);
-		uint64_t more, size;
+		const uint64_t size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+		uint64_t more;
 
 		if (!famez_rx_is_ours(word, bytes - in_ring, largest, to))
 			break;
 		more = famez_load_relaxed(head + 1);
-		if ((uint32_t)more != from || FAMEZ_KIND_TYPE(more >> 32) > FAMEZ_TYPE_LINK)
-			break;
-		mail_tell(into + count, rx, (uint32_t)word - (uint32_t)sizeof(struct famez_record),
-			more, head + 2);
-		size = famez_round_up((uint32_t)word, FAMEZ_RECORD_ALIGN);
+		if (__builtin_expect(more != known, 0)) {
+			if ((uint32_t)more != from || FAMEZ_KIND_TYPE(more >> 32) > FAMEZ_TYPE_LINK)
+				break;
+			known = more;
+			mail_tell(into + count, rx, 0, more, NULL);
+			memcpy(&what, into + count, sizeof(what));
+		}
+		memcpy(into + count, &what, sizeof(what));
+		into[count].bytes = (uint32_t)word - (uint32_t)sizeof(struct famez_record);
+		into[count].payload = head + 2;
 		/* Where the next ones are is only known one after the other, and each may be in
 		 * another CPU's cache. Most are as long as this one. */
 		__builtin_prefetch(data + ((at + FORESEEN * size) & (bytes - 1)));
@@ -311,7 +377,7 @@ static inline unsigned mail_extend(struct mail *m, struct famez_message *into, u
 	m->batch_at = rx->at;
 	rx->size = at - rx->at;
 	m->quick_at = at;
-	m->quick_left -= count;
+	m->taken += count;
 	return count;
 }
 
@@ -324,7 +390,7 @@ static inline bool mail_release_quick(struct mail *m)
 {
 	struct famez_rx *rx = m->held;
 
-	if (!rx || !m->quick_left || !famez_rx_release_quick(rx))
+	if (!rx || !famez_rx_release_quick(rx))
 		return false;
 	m->held = NULL;
 	return true;
