@@ -205,9 +205,12 @@ static inline void *mail_append(struct mail *m, const struct famez_to *to, size_
 {
 	const uint64_t size =
 		famez_round_up(bytes + sizeof(struct famez_record), FAMEZ_RECORD_ALIGN);
-	struct famez_tx *tx = &m->open.out->tx;
+	struct famez_tx *tx;
 
-	if (__builtin_expect(mail_address(to) != m->open.to || size > m->open.end - tx->at, 0))
+	if (__builtin_expect(mail_address(to) != m->open.to, 0))
+		return NULL;
+	tx = &m->open.out->tx;
+	if (__builtin_expect(size > m->open.end - tx->at, 0))
 		return NULL;
 	return famez_tx_append(tx, bytes, m->open.more);
 }
