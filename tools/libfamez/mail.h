@@ -210,7 +210,8 @@ static inline void *mail_append(struct mail *m, const struct famez_to *to, size_
 	if (__builtin_expect(mail_address(to) != m->open.to, 0))
 		return NULL;
 	tx = &m->open.out->tx;
-	if (__builtin_expect(size > m->open.end - tx->at, 0))
+	/* The second, lest the sum has wrapped. */
+	if (__builtin_expect(size > m->open.end - tx->at || bytes > size, 0))
 		return NULL;
 	return famez_tx_append(tx, bytes, m->open.more);
 }

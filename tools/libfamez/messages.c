@@ -640,6 +640,8 @@ __attribute__((noinline)) static int send_any(struct famez *f, const struct fame
 	if (!f->post || to->type > FAMEZ_MESSAGE_LINK || flags & ~FAMEZ_MORE)
 		return -EINVAL;
 	m = f->post->mail;
+	/* Whatever becomes of it, room and place are others afterwards. */
+	m->open.to = MAIL_CLOSED;
 	out = mail_ready(m, to->peer);
 	err = out ? famez_tx_claim(&out->tx, bytes, &room) : -EAGAIN;
 	if (__builtin_expect(!err, 1)) {
