@@ -9,12 +9,17 @@
 #include <assert.h>
 #include <stddef.h>
 
+#include "state.h"
+
 /* What a bucket holds: the joins of one second. */
 #define BUCKET_NS 1000000000u
 
-void admit_init(struct admit *a, const struct admit_rules *rules)
+void admit_init(struct admit *a, const struct admit_rules *rules, struct admit_user *users)
 {
-	*a = (struct admit){.rules = *rules};
+	*a = (struct admit){.rules = *rules, .users = users};
+	/* Who is here is told by admit_known(). */
+	for (unsigned i = 0; i < ADMIT_USERS_MAX; i++)
+		users[i].peers = 0;
 }
 
 static bool listed(const uint32_t *list, uint16_t count, uint32_t id)
@@ -98,11 +103,14 @@ enum admit_says admit_ask(struct admit *a, const struct admit_who *who, uint64_t
 		return ADMIT_QUOTA;
 	if (a->rules.joins_per_second) {
 		due = u->due_ns > now_ns ? u->due_ns : now_ns;
+		if (due > now_ns + BUCKET_NS) /* not of our making: the state was damaged */
+			due = now_ns;
 		due += BUCKET_NS / a->rules.joins_per_second;
 		if (due > now_ns + BUCKET_NS)
 			return ADMIT_RATE;
 	}
 	u->due_ns = due;
+	state_point();
 	u->peers++;
 	return ADMIT_WELCOME;
 }

@@ -7,7 +7,7 @@
  * holds a second's worth. What is known of a user is kept as long as it matters: while it
  * has peers, or has joined so often that its bucket is not full again.
  *
- * Pure: no system calls, no clock of its own, no memory but the struct. One thread.
+ * Pure: no system calls, no clock of its own, no memory but what it is lent. One thread.
  */
 #ifndef ADMIT_H
 #define ADMIT_H
@@ -51,11 +51,15 @@ struct admit_user {
 
 struct admit {
 	struct admit_rules rules;
-	struct admit_user users[ADMIT_USERS_MAX];
+	struct admit_user *users; /* ADMIT_USERS_MAX */
 };
 
-/** admit_init() - nobody is here. */
-void admit_init(struct admit *a, const struct admit_rules *rules);
+/**
+ * admit_init() - nobody is here. @users: in the state memory, zeroes in the first broker's time.
+ * How often somebody has joined lately is still known there after a broker's death, or each death
+ * would give everybody a second's worth of joins.
+ */
+void admit_init(struct admit *a, const struct admit_rules *rules, struct admit_user *users);
 
 /** admit_needs_groups() - would @who be let in for a supplementary group alone? */
 bool admit_needs_groups(const struct admit *a, const struct admit_who *who);

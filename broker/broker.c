@@ -451,6 +451,9 @@ static void tell_serving(struct server *s)
 {
 	struct state_live *live = s->state.live;
 
+	/* What a predecessor never answered (watchdog.h) is not our fault. */
+	atomic_store_explicit(&live->answered,
+		atomic_load_explicit(&live->asked, memory_order_relaxed), memory_order_relaxed);
 	live->ready = live->births;
 	state_point();
 	if (s->kept)

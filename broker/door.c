@@ -31,7 +31,7 @@ int door_init(struct door *d, const struct door_wish *wish, struct membership *m
 		sys_calloc(VIEW_HELD_WORDS(fabric->ids_max), sizeof(*d->seating.barred));
 	if (!d->seating.barred)
 		return -ENOMEM;
-	admit_init(&d->admit, wish->admit);
+	admit_init(&d->admit, wish->admit, state->rules->users);
 	for (uint32_t id = fabric->first_id; id - fabric->first_id < fabric->peers; id++)
 		if (ledger_taken(state, id))
 			admit_known(&d->admit, state->members[id].uid);

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "admit.h"
 #include "binds.h"
 #include "gates.h"
 #include "look.h"
@@ -31,6 +32,7 @@ struct rules_memory {
 		struct zones zones;
 		struct binds binds;
 	} side[2];
+	struct admit_user users[ADMIT_USERS_MAX]; /* how often each has joined lately (admit.h) */
 };
 
 struct rules {

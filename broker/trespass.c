@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +92,33 @@ static int do_hang(void)
 	return 0;
 }
 
+/* Worker 1 never comes back from its next turn: it turns in place, or waits for ever. */
+enum stuck { NOBODY, SPINS, WAITS };
+static _Atomic(enum stuck) worker_1;
+
+static int do_hang_worker(void)
+{
+	atomic_store(&worker_1, SPINS);
+	return 0;
+}
+
+static int do_block_worker(void)
+{
+	atomic_store(&worker_1, WAITS);
+	return 0;
+}
+
+void trespass_in_turn(unsigned nth)
+{
+	enum stuck stuck = nth == 1 ? atomic_load(&worker_1) : NOBODY;
+	sem_t never;
+
+	if (stuck == WAITS && sem_init(&never, 0, 0) == 0)
+		(void)sem_wait(&never);
+	if (stuck != NOBODY)
+		(void)do_hang();
+}
+
 static int do_fault(void)
 {
 	static volatile uintptr_t place = 0x10;
@@ -140,6 +169,8 @@ static const struct {
 	{"urgency", do_urgency},
 	{"io_uring_setup", do_io_uring_setup},
 	{"hang", do_hang},
+	{"hang-worker", do_hang_worker},
+	{"block-worker", do_block_worker},
 	{"fault", do_fault},
 };
 

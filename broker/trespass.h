@@ -16,11 +16,19 @@
 #ifdef FAMEZ_FAULTS
 /** trespass() - @births: of brokers, us included. @ring: one of the broker's. */
 void trespass(uint64_t births, struct io_uring *ring);
+
+/** trespass_in_turn() - of worker @nth, in each of its turns: one of them may be told to hang. */
+void trespass_in_turn(unsigned nth);
 #else
 static inline void trespass(uint64_t births, struct io_uring *ring)
 {
 	(void)births;
 	(void)ring;
+}
+
+static inline void trespass_in_turn(unsigned nth)
+{
+	(void)nth;
 }
 #endif
 

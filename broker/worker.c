@@ -23,6 +23,7 @@
 #include "refusal.h"
 #include "sandbox_calls.h"
 #include "sys.h"
+#include "trespass.h"
 
 SANDBOX_BROKER(CALL(close), CALL(write));
 
@@ -326,6 +327,7 @@ static int turn(struct worker *w)
 
 	haste_look();
 	answer(w);
+	trespass_in_turn(w->nth);
 	take_messages(w);
 	busy = take_mail(w);
 	tell_all(w);

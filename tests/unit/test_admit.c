@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <string.h>
+
 #include "admit.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -13,6 +15,14 @@
 #define NOW (UINT64_C(1) << 50)
 
 static struct admit a;
+
+static struct admit_user known[ADMIT_USERS_MAX];
+
+static void begin(const struct admit_rules *rules)
+{
+	memset(known, 0, sizeof(known));
+	admit_init(&a, rules, known);
+}
 
 static enum admit_says ask(uint32_t uid, uint32_t gid, uint64_t now_ns)
 {
@@ -24,7 +34,7 @@ static enum admit_says ask(uint32_t uid, uint32_t gid, uint64_t now_ns)
 static void without_rules_everybody_comes_in(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){0});
+	begin(&(struct admit_rules){0});
 	for (uint32_t uid = 0; uid < 1000; uid++)
 		assert_int_equal(ask(uid, uid, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(UINT32_MAX, UINT32_MAX, NOW), ADMIT_WELCOME);
@@ -33,7 +43,7 @@ static void without_rules_everybody_comes_in(void **state)
 static void a_list_of_users_lets_in_only_them(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.uids_count = 2, .uids = {1000, 1001}});
+	begin(&(struct admit_rules){.uids_count = 2, .uids = {1000, 1001}});
 	assert_int_equal(ask(1000, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1001, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1002, 1000, NOW), ADMIT_NOT_ALLOWED);
@@ -48,7 +58,7 @@ static void a_group_may_be_the_first_or_one_of_the_rest(void **state)
 	struct admit_who who = {.uid = 1, .gid = 9, .groups = groups, .groups_count = 3};
 
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.gids_count = 1, .gids = {64}});
+	begin(&(struct admit_rules){.gids_count = 1, .gids = {64}});
 	assert_int_equal(ask(1, 64, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1, 9, NOW), ADMIT_NOT_ALLOWED);
 	assert_int_equal(admit_ask(&a, &who, NOW), ADMIT_WELCOME);
@@ -59,8 +69,8 @@ static void a_group_may_be_the_first_or_one_of_the_rest(void **state)
 static void either_list_will_do(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){
-			       .uids_count = 1, .uids = {1000}, .gids_count = 1, .gids = {64}});
+	begin(&(struct admit_rules){
+		.uids_count = 1, .uids = {1000}, .gids_count = 1, .gids = {64}});
 	assert_int_equal(ask(1000, 9, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(9, 64, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(9, 9, NOW), ADMIT_NOT_ALLOWED);
@@ -69,10 +79,10 @@ static void either_list_will_do(void **state)
 static void groups_are_asked_for_only_where_they_can_help(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.uids_count = 1, .uids = {1000}});
+	begin(&(struct admit_rules){.uids_count = 1, .uids = {1000}});
 	assert_false(admit_needs_groups(&a, &(struct admit_who){.uid = 9, .gid = 64}));
-	admit_init(&a, &(struct admit_rules){
-			       .uids_count = 1, .uids = {1000}, .gids_count = 1, .gids = {64}});
+	begin(&(struct admit_rules){
+		.uids_count = 1, .uids = {1000}, .gids_count = 1, .gids = {64}});
 	assert_false(admit_needs_groups(&a, &(struct admit_who){.uid = 1000, .gid = 9}));
 	assert_false(admit_needs_groups(&a, &(struct admit_who){.uid = 9, .gid = 64}));
 	assert_true(admit_needs_groups(&a, &(struct admit_who){.uid = 9, .gid = 9}));
@@ -81,7 +91,7 @@ static void groups_are_asked_for_only_where_they_can_help(void **state)
 static void a_user_has_so_many_peers_at_once(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.peers_per_uid = 2});
+	begin(&(struct admit_rules){.peers_per_uid = 2});
 	assert_int_equal(ask(1, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1, 1, NOW), ADMIT_QUOTA);
@@ -94,7 +104,7 @@ static void a_user_has_so_many_peers_at_once(void **state)
 static void who_was_here_before_counts(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.peers_per_uid = 2});
+	begin(&(struct admit_rules){.peers_per_uid = 2});
 	admit_known(&a, 1);
 	admit_known(&a, 1);
 	assert_int_equal(ask(1, 1, NOW), ADMIT_QUOTA);
@@ -105,7 +115,7 @@ static void who_was_here_before_counts(void **state)
 static void a_user_joins_so_often_in_a_second(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.joins_per_second = 10});
+	begin(&(struct admit_rules){.joins_per_second = 10});
 	for (unsigned n = 0; n < 10; n++)
 		assert_int_equal(ask(1, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(1, 1, NOW), ADMIT_RATE);
@@ -124,7 +134,7 @@ static void a_user_joins_so_often_in_a_second(void **state)
 static void who_is_refused_uses_nothing_up(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.peers_per_uid = 1, .joins_per_second = 2});
+	begin(&(struct admit_rules){.peers_per_uid = 1, .joins_per_second = 2});
 	assert_int_equal(ask(1, 1, NOW), ADMIT_WELCOME);
 	for (unsigned n = 0; n < 100; n++)
 		assert_int_equal(ask(1, 1, NOW), ADMIT_QUOTA);
@@ -139,7 +149,7 @@ static void who_is_refused_uses_nothing_up(void **state)
 static void more_users_than_can_be_counted_are_refused_until_some_have_left(void **state)
 {
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.peers_per_uid = 3, .joins_per_second = 100});
+	begin(&(struct admit_rules){.peers_per_uid = 3, .joins_per_second = 100});
 	for (uint32_t n = 0; n < ADMIT_USERS_MAX; n++)
 		assert_int_equal(ask(n * 4096 + 7, 1, NOW), ADMIT_WELCOME);
 	assert_int_equal(ask(3, 1, NOW), ADMIT_STRANGER);
@@ -161,7 +171,7 @@ static void counts_are_right_however_users_come_and_go(void **state)
 	uint32_t here[600] = {0}, seed = 1, users = 0;
 
 	(void)state;
-	admit_init(&a, &(struct admit_rules){.peers_per_uid = 2});
+	begin(&(struct admit_rules){.peers_per_uid = 2});
 	for (unsigned step = 0; step < 200000; step++) {
 		uint32_t uid;
 
@@ -199,6 +209,24 @@ static void every_refusal_has_a_reason(void **state)
 	assert_string_equal(admit_reason(ADMIT_STRANGER), "too-many-users");
 }
 
+static void a_successor_knows_how_often_somebody_has_joined(void **state)
+{
+	const struct admit_rules rules = {.joins_per_second = 2};
+
+	(void)state;
+	begin(&rules);
+	assert_int_equal(ask(1000, 1, NOW), ADMIT_WELCOME);
+	assert_int_equal(ask(1000, 1, NOW), ADMIT_WELCOME);
+	admit_init(&a, &rules, known);
+	assert_int_equal(ask(1000, 1, NOW), ADMIT_RATE);
+	assert_int_equal(ask(1001, 1, NOW), ADMIT_WELCOME);
+	assert_int_equal(ask(1000, 1, NOW + SECOND / 2), ADMIT_WELCOME);
+	/* A time that we never wrote keeps nobody out. */
+	known[1000 * 2654435761u >> 24].due_ns = NOW + 100 * SECOND;
+	admit_init(&a, &rules, known);
+	assert_int_equal(ask(1000, 1, NOW + SECOND), ADMIT_WELCOME);
+}
+
 #define T(name) cmocka_unit_test(name)
 
 int main(int argc, char **argv)
@@ -212,6 +240,7 @@ int main(int argc, char **argv)
 		T(a_user_has_so_many_peers_at_once),
 		T(who_was_here_before_counts),
 		T(a_user_joins_so_often_in_a_second),
+		T(a_successor_knows_how_often_somebody_has_joined),
 		T(who_is_refused_uses_nothing_up),
 		T(more_users_than_can_be_counted_are_refused_until_some_have_left),
 		T(counts_are_right_however_users_come_and_go),
