@@ -35,7 +35,7 @@ enum door_reason {
 
 struct door_guest {
 	int sock;
-	uint32_t own; /* the ID whose socket it came by, or GATES_NOBODY */
+	uint32_t own; /* the ID whose socket it came by, GATES_NOBODY or GATES_GONE */
 	struct client client;
 	struct qemu_args args;
 	bool args_due;     /* are being looked at */

@@ -24,6 +24,8 @@
 
 /* No ID: who came by the fabric's own socket. */
 #define GATES_NOBODY UINT32_MAX
+/* Nobody's ID either: who came by a socket that is no more. It is refused. */
+#define GATES_GONE (UINT32_MAX - 1)
 
 struct gate {
 	_Atomic int32_t fd; /* listens; 0: there is none. Stored last, and cleared first */

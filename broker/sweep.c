@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -81,7 +82,8 @@ uint64_t sweep_socket_cookie(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
-/* A peer that was accepted at one of our sockets has that one's name. */
+/* Who was accepted has the name of the socket that it came to. We make no other connection that has
+ * one; so what is named as none of ours now came to an ID's socket that was taken away since. */
 static bool came_to_us(int sock, const struct state *s, uint32_t *own)
 {
 	struct sockaddr_un a = {0}, b = {0};
@@ -93,8 +95,12 @@ static bool came_to_us(int sock, const struct state *s, uint32_t *own)
 	if (getsockname(s->live->listen_fd, (struct sockaddr *)&b, &b_bytes) == 0 &&
 		a_bytes == b_bytes && memcmp(&a, &b, a_bytes) == 0)
 		return true;
+	if (a_bytes <= offsetof(struct sockaddr_un, sun_path) || !a.sun_path[0])
+		return false;
 	*own = gates_of(&s->rules->gates, &a);
-	return *own != GATES_NOBODY;
+	if (*own == GATES_NOBODY)
+		*own = GATES_GONE;
+	return true;
 }
 
 static bool is_client(int fd, const struct state *s, uint32_t *own)

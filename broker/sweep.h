@@ -20,7 +20,7 @@
 struct sweep_found {
 	int sock; /* whoever gets this owns it */
 	bool refused;
-	uint32_t own; /* the ID whose socket it came by, or GATES_NOBODY */
+	uint32_t own; /* the ID whose socket it came by, GATES_NOBODY or GATES_GONE */
 };
 
 /**
