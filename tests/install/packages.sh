@@ -40,10 +40,10 @@ trap 'exit 143' TERM
 until_true() {
 	local i
 	for ((i = 0; i < 2400; i++)); do
-		"$@" >/dev/null 2>&1 && return 0
+		"$@" >"$place/last" 2>&1 && return 0
 		sleep 0.05
 	done
-	echo "in vain: $*"
+	echo "in vain: $*: $(tail -n 1 "$place/last")"
 	return 1
 }
 
@@ -300,6 +300,15 @@ removal_leaves_nothing() {
 		-not -path '/usr/local/*' -not -path '/var/log/*' -not -path '/var/cache/*' | grep .
 }
 
+# As check(), and what the service has logged where it fails.
+check_service() {
+	local before=$failed
+	check "$@"
+	if ((failed > before)); then
+		inside journalctl --no-pager -n 60 -u famez@net >&2
+	fi
+}
+
 check 'five packages are made' packages_are_made
 if ((failed > 0)); then
 	sum
@@ -333,17 +342,17 @@ if ((failed > 0)); then
 	sum
 	exit 1
 fi
-check 'an instance of the unit starts' an_instance_starts
-check 'a client joins it' a_client_joins net
-check 'many peers come, ring and leave' peers_talk_and_ring
-check 'the options of a fabric are read from files' options_come_from_files
-check 'the socket starts it when the first client comes' the_socket_starts_it
-check 'systemctl reload is no restart' reload_is_a_signal
-check 'a broker that is killed has a successor under systemd' its_broker_has_a_successor
-check 'a device keeps the server from being stopped' device_stays
-check 'an upgrade of the package is one of the broker, under a device' an_upgrade_is_not_noticed
-check 'a restart of the unit is not noticed by a device' a_restart_is_not_noticed
-check 'the death of all its processes is not noticed by a device' the_death_of_all_is_not_noticed
-check 'the package is not removed under a device' removal_is_refused_for_a_device
-check 'removed, it leaves nothing' removal_leaves_nothing
+check_service 'an instance of the unit starts' an_instance_starts
+check_service 'a client joins it' a_client_joins net
+check_service 'many peers come, ring and leave' peers_talk_and_ring
+check_service 'the options of a fabric are read from files' options_come_from_files
+check_service 'the socket starts it when the first client comes' the_socket_starts_it
+check_service 'systemctl reload is no restart' reload_is_a_signal
+check_service 'a broker that is killed has a successor under systemd' its_broker_has_a_successor
+check_service 'a device keeps the server from being stopped' device_stays
+check_service 'an upgrade of the package is one of the broker, under a device' an_upgrade_is_not_noticed
+check_service 'a restart of the unit is not noticed by a device' a_restart_is_not_noticed
+check_service 'the death of all its processes is not noticed by a device' the_death_of_all_is_not_noticed
+check_service 'the package is not removed under a device' removal_is_refused_for_a_device
+check_service 'removed, it leaves nothing' removal_leaves_nothing
 sum
