@@ -82,8 +82,18 @@ uint64_t sweep_socket_cookie(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
+/* unix(7): a socket that was bound and never connected has nobody behind it. */
+static bool is_connected(int sock)
+{
+	struct ucred who = {.uid = (uid_t)-1};
+	socklen_t bytes = sizeof(who);
+
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &bytes) == 0 && who.uid != (uid_t)-1;
+}
+
 /* Who was accepted has the name of the socket that it came to. We make no other connection that has
- * one; so what is named as none of ours now came to an ID's socket that was taken away since. */
+ * one; so what is named as none of ours now came to an ID's socket that was taken away since. Or it
+ * is such a socket, made and not yet written down. */
 static bool came_to_us(int sock, const struct state *s, uint32_t *own)
 {
 	struct sockaddr_un a = {0}, b = {0};
@@ -100,7 +110,7 @@ static bool came_to_us(int sock, const struct state *s, uint32_t *own)
 	*own = gates_of(&s->rules->gates, &a);
 	if (*own == GATES_NOBODY)
 		*own = GATES_GONE;
-	return true;
+	return is_connected(sock);
 }
 
 static bool is_client(int fd, const struct state *s, uint32_t *own)

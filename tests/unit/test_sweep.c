@@ -188,6 +188,23 @@ static void who_came_by_a_socket_that_was_taken_away_is_found_too(void **unused)
 	come_by_a_socket_of_its_own(false, GATES_GONE);
 }
 
+/* Else its path would be taken for a living server's. */
+static void a_socket_that_was_bound_and_not_written_down_is_closed(void **unused)
+{
+	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	struct sweep_found found[MAX];
+	int bound;
+
+	(void)unused;
+	set_up();
+	(void)snprintf(own.sun_path, sizeof(own.sun_path), "/tmp/famez-sweep-%d", getpid());
+	bound = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(bound, (struct sockaddr *)&own, sizeof(own)), 0);
+	assert_int_equal(sweep(&state, END, found, MAX), 0);
+	assert_false(is_open(bound));
+	assert_int_equal(unlink(own.sun_path), 0);
+}
+
 static void where_it_cant_look_it_says_so_and_touches_nothing(void **unused)
 {
 	struct rlimit limit;
@@ -269,6 +286,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_client_that_was_just_accepted_is_found),
 		cmocka_unit_test(who_came_by_an_ids_own_socket_is_known_as_such),
 		cmocka_unit_test(who_came_by_a_socket_that_was_taken_away_is_found_too),
+		cmocka_unit_test(a_socket_that_was_bound_and_not_written_down_is_closed),
 		cmocka_unit_test(where_it_cant_look_it_says_so_and_touches_nothing),
 		cmocka_unit_test(a_client_that_has_left_is_closed),
 		cmocka_unit_test(more_than_there_is_room_for_are_refused),
