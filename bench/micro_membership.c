@@ -96,7 +96,7 @@ static struct fabric *make(uint32_t peers, uint32_t workers, uint32_t watchers)
 	size_t words = VIEW_HELD_WORDS(peers + 1);
 	void *memory;
 
-	micro_must(w);
+	micro_must(w && peers);
 	*w = (struct fabric){.ids = peers + 1,
 		.peers = peers,
 		.workers = workers,

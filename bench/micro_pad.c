@@ -7,7 +7,7 @@
 #include "view.h"
 
 /* With the jump to what is really called, some 5 % of what one of each takes. */
-#define PAD() __asm__ volatile(".rept 7\n\tnop\n\t.endr")
+#define PAD(nops) __asm__ volatile(".rept " #nops "\n\tnop\n\t.endr")
 
 int __real_famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
 	unsigned flags, int timeout_ms);
@@ -16,7 +16,7 @@ int __wrap_famez_send(struct famez *f, const struct famez_to *to, const void *pa
 int __wrap_famez_send(struct famez *f, const struct famez_to *to, const void *payload, size_t bytes,
 	unsigned flags, int timeout_ms)
 {
-	PAD();
+	PAD(5);
 	return __real_famez_send(f, to, payload, bytes, flags, timeout_ms);
 }
 
@@ -27,6 +27,6 @@ enum view_says __wrap_view_next(
 enum view_says __wrap_view_next(
 	struct view *v, const struct view_client *c, const struct roster *r, struct notice *n)
 {
-	PAD();
+	PAD(7);
 	return __real_view_next(v, c, r, n);
 }

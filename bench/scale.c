@@ -7,6 +7,7 @@
  * members ring each other; then a line is printed. With `hold` a line of standard input lets it
  * go on, and others may join and leave meanwhile: what is measured from outside has its turn.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,6 +89,7 @@ static int stop_at(
 
 	costs->join_cpu_ns = 0;
 	costs->leave_cpu_ns = 0;
+	assert(r->repeat);
 	for (uint32_t i = 0; i < r->repeat && !err; i++)
 		err = one_more(c, r, stop, costs, i);
 	if (err)

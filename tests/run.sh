@@ -222,7 +222,7 @@ step_model() {
 }
 
 step_asan() {
-	later 'build asan' '' build asan broker/all tools/all famez-server-next \
+	later 'build asan' '' build asan broker/all tools/all docs/all tests/control/all famez-server-next \
 		tests/{lanes,sim,soak,unit,vm}/all
 	blackbox asan 1
 	blackbox asan 2
@@ -238,7 +238,7 @@ step_asan() {
 step_tsan() {
 	local units
 	mapfile -t units < <(threaded_units)
-	later 'build tsan' '' build tsan broker/all famez-server-next tests/{lanes,soak}/all "${units[@]}"
+	later 'build tsan' '' build tsan broker/all docs/all famez-server-next tests/{control,lanes,soak}/all "${units[@]}"
 	task 'tsan unit' 'build tsan' those_units tsan "${units[@]}"
 	blackbox tsan 4
 	task 'tsan keeper' 'build tsan' keeper_short tsan

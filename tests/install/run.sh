@@ -45,7 +45,7 @@ cached() {
 
 # in_prefix FILE - its place under $prefix, wherever that build puts libraries and the like.
 in_prefix() {
-	find "$prefix" -name "$1" -print -quit | grep .
+	find "$prefix" -name "$1" -not -path '*/bash-completion/*' -print -quit | grep .
 }
 
 # ---------------------------------------------------------------- what is installed

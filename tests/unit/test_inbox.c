@@ -260,7 +260,7 @@ static void a_single_lane_is_read_on_when_its_turn_is_over(void **state)
 	send(1, 0);
 	assert_int_equal(famez_inbox_collect(&inbox), 1);
 	expect(1, 0);
-	for (unsigned n = 1; n < 5 * FAMEZ_TURN_BYTES / sizeof(struct famez_record); n++) {
+	for (unsigned n = 1; n < (size_t)5 * FAMEZ_TURN_BYTES / sizeof(struct famez_record); n++) {
 		put(1, n);
 		expect(1, n);
 	}

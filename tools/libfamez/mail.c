@@ -555,7 +555,8 @@ static void mail_go_on(struct mail *m, struct mail_in *in)
 		return;
 	/* Its turn has just begun: by its end, what the next one begins with will be here. */
 	for (unsigned i = 0; i < BEGINNING; i++)
-		__builtin_prefetch(next->data + ((next->at + i * 64) & (next->bytes - 1)));
+		__builtin_prefetch(
+			next->data + ((next->at + i * UINT64_C(64)) & (next->bytes - 1)));
 }
 
 /* The next text of a v1 slot. */

@@ -67,8 +67,8 @@ static unsigned processes_of(const struct options *o, const struct server_needs 
 		.peers = o->peers,
 		.mail = needs->mail,
 		.vectors = o->vectors ? o->vectors : VECTORS_DEFAULT,
-		.other_vectors =
-			(needs->peers - o->peers + 1) * (o->vectors ? o->vectors : VECTORS_DEFAULT),
+		.other_vectors = (uint64_t)(needs->peers - o->peers + 1) *
+				 (o->vectors ? o->vectors : VECTORS_DEFAULT),
 		.copies = 2,
 	};
 	unsigned processes;

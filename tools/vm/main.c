@@ -39,35 +39,35 @@ struct word {
 	int letter; /* 0: none */
 	unsigned of;
 	enum kind kind;
-	size_t at;
 	unsigned most;
+	size_t at;
 };
 
 #define AT(field) offsetof(struct chosen, field)
 
 static const struct word words[] = {
-	{"accel", 0, OF_RUN, TEXT, AT(how.accel), 0},
-	{"cache", 0, OF_RUN, TEXT, AT(how.cache), 0},
-	{"devices", 0, OF_RUN, NUMBER, AT(how.plan.devices), PLAN_DEVICES_MAX},
-	{"exec", 0, OF_RUN, TEXT, AT(how.exec), 0},
-	{"fam", 0, OF_PLAN, SIZE, AT(how.plan.fam), 0},
-	{"fam-file", 0, OF_PLAN, TEXT, AT(how.plan.fam_path), 0},
-	{"folder", 0, OF_CONSOLE, TEXT, AT(folder), 0},
-	{"help", 'h', OF_ALL, FLAG, AT(help), 0},
-	{"hugepages", 0, OF_PLAN, SIZE, AT(how.plan.page), 0},
-	{"kernel", 0, OF_RUN, TEXT, AT(how.image), 0},
-	{"mailbox", 0, OF_PLAN, SIZE, AT(how.plan.mailbox), 0},
-	{"memory", 0, OF_PLAN | OF_RUN, SIZE, AT(how.plan.ram), 0},
-	{"module", 0, OF_RUN, TEXT, AT(how.module), 0},
-	{"name", 0, OF_PLAN | OF_RUN, TEXT, AT(how.plan.name), 0},
-	{"no-driver", 0, OF_RUN, FLAG, AT(how.no_driver), 0},
-	{"node", 0, OF_PLAN, NUMBER, AT(how.plan.first), PLAN_NODES_MAX},
-	{"nodes", 'N', OF_PLAN | OF_RUN, NUMBER, AT(how.plan.nodes), PLAN_NODES_MAX},
+	{"accel", 0, OF_RUN, TEXT, 0, AT(how.accel)},
+	{"cache", 0, OF_RUN, TEXT, 0, AT(how.cache)},
+	{"devices", 0, OF_RUN, NUMBER, PLAN_DEVICES_MAX, AT(how.plan.devices)},
+	{"exec", 0, OF_RUN, TEXT, 0, AT(how.exec)},
+	{"fam", 0, OF_PLAN, SIZE, 0, AT(how.plan.fam)},
+	{"fam-file", 0, OF_PLAN, TEXT, 0, AT(how.plan.fam_path)},
+	{"folder", 0, OF_CONSOLE, TEXT, 0, AT(folder)},
+	{"help", 'h', OF_ALL, FLAG, 0, AT(help)},
+	{"hugepages", 0, OF_PLAN, SIZE, 0, AT(how.plan.page)},
+	{"kernel", 0, OF_RUN, TEXT, 0, AT(how.image)},
+	{"mailbox", 0, OF_PLAN, SIZE, 0, AT(how.plan.mailbox)},
+	{"memory", 0, OF_PLAN | OF_RUN, SIZE, 0, AT(how.plan.ram)},
+	{"module", 0, OF_RUN, TEXT, 0, AT(how.module)},
+	{"name", 0, OF_PLAN | OF_RUN, TEXT, 0, AT(how.plan.name)},
+	{"no-driver", 0, OF_RUN, FLAG, 0, AT(how.no_driver)},
+	{"node", 0, OF_PLAN, NUMBER, PLAN_NODES_MAX, AT(how.plan.first)},
+	{"nodes", 'N', OF_PLAN | OF_RUN, NUMBER, PLAN_NODES_MAX, AT(how.plan.nodes)},
 	{"program", 0, OF_RUN, PROGRAM, 0, 0},
-	{"socketpath", 'S', OF_PLAN | OF_RUN, TEXT, AT(how.plan.socket), 0},
-	{"timeout", 0, OF_RUN, NUMBER, AT(how.timeout_s), 1000000},
-	{"vectors", 'n', OF_PLAN, NUMBER, AT(how.plan.vectors), 2048},
-	{"version", 0, OF_ALL, FLAG, AT(version), 0},
+	{"socketpath", 'S', OF_PLAN | OF_RUN, TEXT, 0, AT(how.plan.socket)},
+	{"timeout", 0, OF_RUN, NUMBER, 1000000, AT(how.timeout_s)},
+	{"vectors", 'n', OF_PLAN, NUMBER, 2048, AT(how.plan.vectors)},
+	{"version", 0, OF_ALL, FLAG, 0, AT(version)},
 };
 
 #define WORDS (sizeof(words) / sizeof(words[0]))
