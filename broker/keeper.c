@@ -52,7 +52,8 @@ struct keeping {
 	uint64_t begun_ns;
 	uint64_t served_ns;   /* since when this one serves; 0: not yet */
 	uint64_t due_ns;      /* when the next one is to be started, while there is none */
-	uint64_t check_by_ns; /* when the checker must be through */
+	uint64_t serve_by_ns; /* when it must serve; 0: it need not, or was killed over it */
+	uint64_t check_by_ns; /* when the checker must be through; 0: it was killed over it */
 	uint64_t reap_ns;     /* when we look who has ended; 0: at the next signal */
 	uint64_t pause_ns;
 	struct watchdog watchdog;
@@ -131,6 +132,7 @@ static void begin(struct keeping *s)
 		return;
 	}
 	s->broker = pid;
+	s->serve_by_ns = in_use(s) ? s->begun_ns + BEGIN_LIMIT_NS : 0;
 	/* It is blocked there, too, and waits. */
 	if (s->stop)
 		tell_to_stop(s);
@@ -275,6 +277,7 @@ static void hand_over(struct keeping *s)
 		while (waitpid(s->broker, NULL, 0) < 0 && errno == EINTR)
 			;
 		s->broker = 0;
+		watchdog_end(&s->watchdog);
 	}
 	log_event(upgrade, LOG_TEXT("result", "begins"), LOG_TEXT("program", k->path));
 	k->state->live->exe_fd = ourselves.fd;
@@ -412,7 +415,7 @@ static uint64_t next_look(const struct keeping *s)
 	uint64_t next = 0;
 	uint64_t times[] = {
 		s->broker ? 0 : s->due_ns,
-		s->broker && !s->served_ns && in_use(s) ? s->begun_ns + BEGIN_LIMIT_NS : 0,
+		s->broker && !s->served_ns ? s->serve_by_ns : 0,
 		s->checker ? s->check_by_ns : 0,
 		s->reap_ns,
 		s->watchdog.next_ns,
@@ -424,6 +427,21 @@ static uint64_t next_look(const struct keeping *s)
 	return next;
 }
 
+/* Who has a limit and is beyond it. Once is enough: both are heard of again by SIGCHLD. */
+static void kill_late(struct keeping *s, uint64_t now)
+{
+	if (s->broker && s->serve_by_ns && now >= s->serve_by_ns) {
+		s->serve_by_ns = 0;
+		on_serving(s); /* it may have said so while we slept */
+		if (!s->served_ns)
+			(void)kill(s->broker, SIGKILL);
+	}
+	if (s->checker && s->check_by_ns && now >= s->check_by_ns) {
+		s->check_by_ns = 0;
+		(void)kill(s->checker, SIGKILL);
+	}
+}
+
 static void look(struct keeping *s)
 {
 	uint64_t now = now_ns();
@@ -433,11 +451,7 @@ static void look(struct keeping *s)
 		on_ended(s);
 	if (s->broker)
 		watchdog_look(&s->watchdog, s->k->state, s->broker, now);
-	/* Both are heard of again by SIGCHLD. */
-	if (s->broker && !s->served_ns && in_use(s) && now >= s->begun_ns + BEGIN_LIMIT_NS)
-		(void)kill(s->broker, SIGKILL);
-	if (s->checker && now >= s->check_by_ns)
-		(void)kill(s->checker, SIGKILL);
+	kill_late(s, now);
 }
 
 void keeper_signals(sigset_t *set)
@@ -481,7 +495,8 @@ int keeper_run(struct keeper *k)
 
 		if (number > 0)
 			on_signal(&s, number);
-		look(&s);
+		if (s.code < 0) /* or a broker that is due would be left behind */
+			look(&s);
 	}
 	if (s.checker)
 		(void)kill(s.checker, SIGKILL);
