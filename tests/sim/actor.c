@@ -19,8 +19,8 @@ static uint64_t owner_of[SIM_IDS_MAX];         /* serial of who was last sent it
 static bool opened[SIM_IDS_MAX];               /* some owner of it was sent its whole opening */
 static unsigned vectors_sent[SIM_CLIENTS_MAX]; /* of its own, into its socket */
 static uint32_t id_sent[SIM_CLIENTS_MAX];
-static unsigned sent[SIM_CLIENTS_MAX]; /* messages */
-static unsigned ghosts;                /* who hung up before anybody accepted */
+static unsigned sent[SIM_CLIENTS_MAX];   /* messages */
+static unsigned ghosts[SIM_IDS_MAX + 1]; /* who hung up before anybody accepted, by gate */
 static struct actor ghost;
 
 static unsigned number_of(const struct actor *c)
@@ -53,7 +53,7 @@ bool actor_has(uint32_t id)
 	return false;
 }
 
-struct actor *actor_come(bool device, uint32_t limit, unsigned uid)
+struct actor *actor_come(bool device, uint32_t limit, unsigned uid, uint32_t gate)
 {
 	unsigned n = 0;
 
@@ -67,6 +67,7 @@ struct actor *actor_come(bool device, uint32_t limit, unsigned uid)
 		.serial = serials,
 		.pid = (int)(1000 + serials),
 		.uid = uid,
+		.gate = gate,
 		.device = device,
 		.limit = limit,
 		.unfinished = SIM_IDS_MAX,
@@ -76,21 +77,25 @@ struct actor *actor_come(bool device, uint32_t limit, unsigned uid)
 	vectors_sent[n] = 0;
 	id_sent[n] = SIM_IDS_MAX;
 	sums.clients++;
-	sim_trace("client %d: a %s of user %u connects", actors[n].pid,
-		device ? "QEMU" : "plain client", uid);
+	sim_trace("client %d: a %s of user %u connects to %u", actors[n].pid,
+		device ? "QEMU" : "plain client", uid, gate);
 	return &actors[n];
 }
 
-struct actor *actor_next_waiting(void)
+struct actor *actor_next_waiting(const struct file *listener)
 {
+	uint32_t gate = life_gate(listener->text);
 	struct actor *first = NULL;
 
-	if (ghosts)
+	if (ghosts[gate]) {
+		ghost.gate = gate;
 		return &ghost;
+	}
 	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++) {
 		struct actor *c = &actors[n];
 
-		if (c->used && c->phase == PHASE_WAITS && (!first || c->serial < first->serial))
+		if (c->used && c->phase == PHASE_WAITS && c->gate == gate &&
+			(!first || c->serial < first->serial))
 			first = c;
 	}
 	return first;
@@ -99,10 +104,11 @@ struct actor *actor_next_waiting(void)
 bool actor_accepted(struct actor *c, struct file *socket)
 {
 	if (c == &ghost) {
-		ghosts--;
+		ghosts[c->gate]--;
 		return false;
 	}
 	c->socket = socket;
+	c->accepted_ns = world.now_ns;
 	c->phase = PHASE_VERSION;
 	return true;
 }
@@ -119,6 +125,7 @@ static void drop_bells(struct actor *c, uint32_t id)
 void actor_die(struct actor *c)
 {
 	sim_trace("client %d closes", c->pid);
+	voice_end(c);
 	for (; c->count; c->count--, c->head++)
 		if (c->words[c->head % SIM_SOCKET_WORDS].file)
 			file_drop(c->words[c->head % SIM_SOCKET_WORDS].file);
@@ -129,23 +136,60 @@ void actor_die(struct actor *c)
 	if (c->socket)
 		c->socket->actor = NULL;
 	else if (c->phase == PHASE_WAITS)
-		ghosts++;
+		ghosts[c->gate]++;
 	c->used = false;
 }
 
 void actor_hung_up(struct actor *c)
 {
 	c->hung_up = true;
+	voice_end(c);
 }
 
 /* ---- what the broker puts into its socket -------------------------------------------------- */
+
+/* Who was let in lately, and when each had been accepted, which is before that. */
+static struct {
+	unsigned uid;
+	uint64_t accepted_ns;
+} let_in[64];
+static unsigned let_in_count;
+
+/* So many of one user in any time at all: a second's worth, and what that time is worth. */
+static void check_rate(const struct actor *c)
+{
+	unsigned at = let_in_count++ % 64, first = let_in_count > 64 ? let_in_count - 64 : 0;
+
+	let_in[at].uid = c->uid;
+	let_in[at].accepted_ns = c->accepted_ns;
+	for (unsigned from = first; world.rate && from < let_in_count; from++) {
+		uint64_t since = let_in[from % 64].accepted_ns, most;
+		unsigned count = 0;
+
+		if (let_in[from % 64].uid != c->uid)
+			continue;
+		for (unsigned n = first; n < let_in_count; n++)
+			count +=
+				let_in[n % 64].uid == c->uid && let_in[n % 64].accepted_ns >= since;
+		most = (world.now_ns - since) * world.rate / 1000000000u + world.rate + 1;
+		if (count > most)
+			sim_wrong("user %u joins %u times in %llu us, and may %u times a second",
+				c->uid, count, (unsigned long long)((world.now_ns - since) / 1000),
+				world.rate);
+	}
+}
 
 /* It was given this ID: may it have it, and is it not one too many of its user? */
 static void check_seat(const struct actor *c, uint32_t id)
 {
 	unsigned same = 0;
 
-	if (world.bound && (c->uid == SIM_BOUND_UID) != (id == world.bound_id))
+	if (c->gate < SIM_IDS_MAX && id != c->gate)
+		sim_wrong("client %d comes by the socket of ID %u, and gets ID %u", c->pid, c->gate,
+			id);
+	if (world.gated && c->gate != world.bound_id && id == world.bound_id)
+		sim_wrong("client %d gets ID %u, and comes by another socket", c->pid, id);
+	if (world.bound && !world.gated && (c->uid == SIM_BOUND_UID) != (id == world.bound_id))
 		sim_wrong("client %d of user %u gets ID %u, and %u is kept for user %u", c->pid,
 			c->uid, id, world.bound_id, SIM_BOUND_UID);
 	for (unsigned o = 0; o < SIM_CLIENTS_MAX; o++)
@@ -174,6 +218,7 @@ void actor_sent(struct actor *c, int64_t value, struct file *file)
 				sim_wrong("clients %d and %d both get ID %u", actors[o].pid, c->pid,
 					id_sent[n]);
 		check_seat(c, id_sent[n]);
+		check_rate(c);
 	}
 	if (!opening && file && value == id_sent[n] && ++vectors_sent[n] == world.vectors &&
 		value < SIM_IDS_MAX)
@@ -325,11 +370,13 @@ void actor_step(struct actor *c)
 {
 	uint32_t what = draw(200);
 
-	if (what < 3) {
+	/* Who has something to say stays for longer. */
+	if (what < (c->phase == PHASE_LIVE && world.mail && draw(8) ? 0 : 3)) {
 		actor_die(c);
 	} else if (what < 8) {
 		c->stalled = !c->stalled;
-	} else if (what == 8 && c->phase != PHASE_WAITS && !c->spoke) {
+	} else if (what == 8 && (!world.mail || draw(8) == 0) && c->phase != PHASE_WAITS &&
+		   !c->spoke) {
 		sim_trace("client %d says something", c->pid);
 		c->spoke = true;
 	} else if (!c->stalled) {
@@ -403,8 +450,9 @@ void actors_reset(void)
 	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
 		if (actors[n].used)
 			actor_die(&actors[n]);
-	ghosts = 0;
+	memset(ghosts, 0, sizeof(ghosts));
 	serials = 0;
+	let_in_count = 0;
 	memset(owner_of, 0, sizeof(owner_of));
 	memset(opened, 0, sizeof(opened));
 }

@@ -58,17 +58,12 @@ static void begin(void)
 	leave_for_driver(f, true);
 }
 
-unsigned fiber_start(const char *name, void *(*run)(void *), void *argument)
+void fiber_begin(struct fiber *f, const char *name, void *(*run)(void *), void *argument)
 {
-	unsigned n = 0;
-	void *stack;
+	void *stack = f->stack ? f->stack : malloc(SIM_STACK_BYTES);
 
-	while (n < SIM_FIBERS_MAX && fibers[n].used)
-		n++;
-	assert(n < SIM_FIBERS_MAX);
-	stack = fibers[n].stack ? fibers[n].stack : malloc(SIM_STACK_BYTES);
 	assert(stack);
-	fibers[n] = (struct fiber){
+	*f = (struct fiber){
 		.used = true,
 		.name = name,
 		.run = run,
@@ -79,6 +74,16 @@ unsigned fiber_start(const char *name, void *(*run)(void *), void *argument)
 	/* Who died in it left its red zones. */
 	__asan_unpoison_memory_region(stack, SIM_STACK_BYTES);
 #endif
+}
+
+unsigned fiber_start(const char *name, void *(*run)(void *), void *argument)
+{
+	unsigned n = 0;
+
+	while (n < SIM_FIBERS_MAX && fibers[n].used)
+		n++;
+	assert(n < SIM_FIBERS_MAX);
+	fiber_begin(&fibers[n], name, run, argument);
 	return n;
 }
 

@@ -77,6 +77,17 @@ void kernel_forget_signals(void)
 	pending = 0;
 }
 
+struct file *kernel_gate(uint32_t id)
+{
+	struct file *file;
+
+	/* The newest first. */
+	LIST_FOREACH(file, &files, link)
+	if (file->kind == FILE_LISTENER && id < SIM_IDS_MAX && life_gate(file->text) == id)
+		return file->listening && !file->shut_read ? file : NULL;
+	return NULL;
+}
+
 void kernel_signal(int number)
 {
 	struct file *file;
@@ -141,6 +152,13 @@ int __wrap_close(int fd)
 		return kernel_fails(EBADF);
 	}
 	sim_trace("close(%d)", fd);
+	for (unsigned n = 0; file->kind == FILE_LISTENER && !world.stopping && n < SIM_CLIENTS_MAX;
+		n++)
+		if (actors[n].used && actors[n].phase == PHASE_WAITS &&
+			actors[n].gate == life_gate(file->text) &&
+			kernel_gate(actors[n].gate) == file)
+			sim_wrong("a listening socket is closed while client %d waits there",
+				actors[n].pid);
 	if (file->kind == FILE_SOCKET && !world.stopping && life_names(fd))
 		sim_wrong("socket %d is closed while the state names it", fd);
 	table[fd] = NULL;
@@ -404,5 +422,8 @@ int __wrap_listen(int fd, int backlog)
 {
 	(void)backlog;
 	kernel_enter();
-	return kernel_file(fd) ? 0 : kernel_fails(EBADF);
+	if (!kernel_file(fd))
+		return kernel_fails(EBADF);
+	kernel_file(fd)->listening = true;
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include "sim.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,16 +21,66 @@
 #include "log_line.h"
 
 static struct server server;
+/* The socket of an ID. */
+#define GATE_NAME "/gate/%u"
+
 const char life_zones[] = "zone a uid=1000\nzone a uid=1002\nzone b uid=1001\nzone b uid=1002\n";
 
 void life_binds(char *text, size_t bytes)
 {
-	uint32_t other = world.first_id + (world.bound_id == world.first_id);
-	int n = snprintf(text, bytes, "id=%u uid=%u%s\n", world.bound_id, SIM_BOUND_UID,
-		world.bind_text == 2 ? " nonsense" : "");
+	const char *wrong = world.bind_text == 2 ? " nonsense" : "";
+	bool more = world.bind_text == 1 && world.peers_max > 1;
+	int n = world.gated ? snprintf(text, bytes, "id=%u socket=" GATE_NAME "%s\n",
+				      world.bound_id, world.bound_id, wrong)
+			    : snprintf(text, bytes, "id=%u uid=%u%s\n", world.bound_id,
+				      SIM_BOUND_UID, wrong);
 
-	if (world.bind_text == 1 && world.peers_max > 1)
-		(void)snprintf(text + n, bytes - (size_t)n, "id=%u uid=%u\n", other, SIM_UID + 1);
+	if (more && world.gated)
+		(void)snprintf(text + n, bytes - (size_t)n, "id=%u socket=" GATE_NAME "\n",
+			life_other(), life_other());
+	else if (more)
+		(void)snprintf(
+			text + n, bytes - (size_t)n, "id=%u uid=%u\n", life_other(), SIM_UID + 1);
+}
+
+uint32_t life_other(void)
+{
+	return world.first_id + (world.bound_id == world.first_id);
+}
+
+uint32_t life_gate(const char *name)
+{
+	uint32_t id;
+
+	/* NOLINTNEXTLINE(cert-err34-c): a name of ours */
+	return sscanf(name, GATE_NAME, &id) == 1 ? id : SIM_IDS_MAX;
+}
+
+int __wrap_listener_bind(const struct listener_wish *wish, bool patient,
+	struct listener_bound *bound, struct why *why);
+void __wrap_listener_unlink(const char *path, const struct listener_bound *bound);
+
+/* A name that nobody listens at any more is taken over. */
+int __wrap_listener_bind(const struct listener_wish *wish, bool patient,
+	struct listener_bound *bound, struct why *why)
+{
+	(void)patient;
+	kernel_enter();
+	if (world_fault())
+		return why_fail(why, -EMFILE, "socket: %s", wish->path);
+	*bound = (struct listener_bound){.fd = kernel_open(FILE_LISTENER)};
+	assert(bound->fd >= 0);
+	(void)snprintf(kernel_file(bound->fd)->text, sizeof(kernel_file(bound->fd)->text), "%s",
+		wish->path);
+	sim_trace("a socket is made: %s", wish->path);
+	return 0;
+}
+
+void __wrap_listener_unlink(const char *path, const struct listener_bound *bound)
+{
+	(void)bound;
+	kernel_enter();
+	sim_trace("a socket is taken away: %s", path);
 }
 
 static void *memory; /* of the state: all that a broker leaves but descriptors */
@@ -69,6 +120,9 @@ void __wrap__exit(int code)
 {
 	sim_trace("the broker ends with code %d", code);
 	sums.exits++;
+	/* As the keeper does. */
+	if (code == KEEPER_AGAIN)
+		server.state.live->reread = 1;
 	if (!world.in_use)
 		sim_wrong("the broker ends with code %d", code);
 	world.dying = true;
@@ -82,7 +136,14 @@ static void check_reload(void)
 {
 	unsigned want = world.bind_text == 1 && world.peers_max > 1 ? 2 : 1;
 
-	if (world.bound && world.bind_text != 2 && !world.faults_every &&
+	/* What so many died over may be given up. */
+	if (server.state.live->reload.tries >= ERRAND_TRIES_MAX)
+		world.reload_doubtful = true;
+	if (world.reload_doubtful)
+		return;
+
+	/* Other sockets count once a successor has made them. */
+	if (world.bound && !world.gated && world.bind_text != 2 && !world.faults_every &&
 		!errand_due(&server.state.live->reload) &&
 		rules_binds(&server.rules)->count != want)
 		sim_wrong("a reload counts as done, and %u IDs are kept, not %u",
@@ -114,6 +175,8 @@ void __wrap_log_fields(enum log_event event, const struct log_field *fields)
 	char line[512];
 	size_t n;
 
+	if (event == LOG_unread)
+		voices_unread((uint32_t)fields->number);
 	if (!sim_tracing)
 		return;
 	n = log_format(line, sizeof(line), false, 0, event, fields);
@@ -195,12 +258,12 @@ void life_open(void)
 		.vectors = world.vectors,
 		.silent = world.server_id == UINT32_MAX,
 		.device_names = "qemu*",
-		.layout = WANT_PLAIN,
+		.layout = world.mail ? WANT_LANES : WANT_PLAIN,
 		.socket_path = "simulated",
 		.socket_mode = -1,
 		.workers = world.workers,
 		.stall_timeout_s = world.drops_stalled,
-		.admit.peers_per_uid = world.quota,
+		.admit = {.peers_per_uid = world.quota, .joins_per_second = world.rate},
 	};
 	*b = (struct budget){
 		.peers = world.peers_max,
@@ -209,12 +272,15 @@ void life_open(void)
 		.ids_max = world.ids_max,
 		.server_id = world.server_id,
 		.descriptors = SIM_FDS_MAX,
-		.layout = LAYOUT_PLAIN,
+		.layout = world.mail ? LAYOUT_LANES : LAYOUT_PLAIN,
+		.shards = world.workers < world.vectors ? world.workers : world.vectors,
 	};
 	server.memory.fd = kernel_open(FILE_MEMORY);
-	server.memory.bytes = 4096;
+	server.memory.bytes = memory_make(world.mail ? world.peers_max + 2 : 0);
 	server.listener = (struct listener){
 		.fd = kernel_open(FILE_LISTENER), .lock = kernel_open(FILE_MEMORY)};
+	(void)snprintf(
+		kernel_file(server.listener.fd)->text, sizeof(kernel_file(0)->text), "simulated");
 	budget_state_wish(b, &server.options, &wish);
 	memory = __real_calloc(1, state_bytes(&wish) + STATE_LINE);
 	assert(memory);
@@ -236,7 +302,9 @@ void life_open(void)
 		server.rules.bind_file = LIFE_BIND_FILE;
 		life_binds(text, sizeof(text));
 		if (binds_parse(&server.state.rules->side[0].binds, world.first_id, world.peers_max,
-			    LIFE_BIND_FILE, text, strlen(text), &server.why))
+			    LIFE_BIND_FILE, text, strlen(text), &server.why) ||
+			gates_change(&server.state.rules->gates, &server.state.rules->side[0].binds,
+				&server.socket_wish, false, &server.why))
 			sim_wrong("%s", server.why.text);
 	}
 	server.state.live->listen_fd = server.listener.fd;
@@ -269,8 +337,10 @@ void life_ask(int number)
 {
 	struct state_live *live = server.state.live;
 
-	if (number == SIGHUP)
+	if (number == SIGHUP) {
 		world.bind_text = draw(3);
+		world.reload_doubtful = false;
+	}
 	errand_ask(number == SIGHUP ? &live->reload : &live->report);
 	if (world.alive && !world.dying)
 		kernel_signal(number);
@@ -281,6 +351,7 @@ void life_end(void)
 	fibers_forget();
 	kernel_forget_signals();
 	ring_forget_dead();
+	memory_end_of_broker();
 	process_forget_heap();
 	world.alive = false;
 	world.serves = false;
@@ -384,4 +455,6 @@ void life_check(void)
 void life_close(void)
 {
 	__real_free(memory);
+	memory_end_of_broker();
+	memory_forget();
 }

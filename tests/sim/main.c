@@ -46,14 +46,17 @@ static void on_abort(int number)
 static void print_sums(void)
 {
 	(void)printf("# %llu worlds, %llu steps, %llu clients, %llu openings, %llu announcements, "
-		     "%llu leaves, %llu refusals, %llu stores; %llu deaths, of which %llu in the "
-		     "midst of sending and %llu before it served; %llu ends by itself\n",
+		     "%llu leaves, %llu refusals, %llu answers, %llu messages and %llu of "
+		     "groups, %llu stores; %llu deaths, of which %llu in the midst of sending and "
+		     "%llu before it served; %llu ends by itself\n",
 		(unsigned long long)sums.worlds, (unsigned long long)sums.steps,
 		(unsigned long long)sums.clients, (unsigned long long)sums.joins,
 		(unsigned long long)sums.announced, (unsigned long long)sums.leaves_told,
-		(unsigned long long)sums.refused, (unsigned long long)sums.points,
-		(unsigned long long)sums.deaths, (unsigned long long)sums.deaths_in_sends,
-		(unsigned long long)sums.deaths_starting, (unsigned long long)sums.exits);
+		(unsigned long long)sums.refused, (unsigned long long)sums.answers,
+		(unsigned long long)sums.messages, (unsigned long long)sums.group_messages,
+		(unsigned long long)sums.points, (unsigned long long)sums.deaths,
+		(unsigned long long)sums.deaths_in_sends, (unsigned long long)sums.deaths_starting,
+		(unsigned long long)sums.exits);
 }
 
 int main(int argc, char **argv)

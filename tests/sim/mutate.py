@@ -168,6 +168,30 @@ void door_destroy"""),
         "registrar.c", "who has left counts towards its user's quota for ever",
         "		door_left(&r->door, r->state->members[m->id].uid);\n",
         ""),
+    "answer_not_looked_for": (
+        "mail_resume.c", "a successor answers again what was answered",
+        "		state_mail_apply(state, nth);\n	else\n		state_mail_forget(state, nth);",
+        "		state_mail_forget(state, nth);\n	else\n		state_mail_forget(state, nth);"),
+    "answer_believed": (
+        "mail_resume.c", "a successor takes an answer for said that was only begun",
+        "			famez_tx_published(m->base, m->g, id, m->g->server_id, tx_from)))",
+        "			true))"),
+    "settled_late": (
+        "mail_hear.c", "what was said is given back before it is written down that it was heard",
+        """		m->unsettled = NULL;
+		mail_settle(m, p, p->rx.at + p->rx.size);
+		famez_inbox_release(&m->reader, &p->rx);
+""",
+        """		m->unsettled = NULL;
+		famez_inbox_release(&m->reader, &p->rx);
+		for (unsigned i = 0; i < 40; i++)
+			state_point();
+		mail_settle(m, p, p->rx.at);
+"""),
+    "members_forgotten": (
+        "mail.c", "a successor does not count which workers have members of a group",
+        "	groups_recount(shared);\n",
+        ""),
     "pause_forgotten": (
         "keeper.c", "a broker that keeps dying is started again at once",
         "	s->pause_ns = s->pause_ns ? 2 * s->pause_ns : PAUSE_FIRST_NS;",
@@ -195,6 +219,46 @@ void door_destroy"""),
         "keeper.c", "that a broker serves is believed to be said by the signal alone",
         "	if (!s->broker || s->served_ns || live->ready != live->births)",
         "	(void)live;\n	if (!s->broker || s->served_ns)"),
+    "watchdog_left_on": (
+        "keeper.c", "the watchdog still looks at a broker that was killed for an upgrade",
+        "		s->broker = 0;\n		watchdog_end(&s->watchdog);\n	}\n",
+        "		s->broker = 0;\n	}\n"),
+    "killed_again": (
+        "keeper.c", "who is late is killed over and over until it is heard of",
+        "		s->check_by_ns = 0;\n",
+        ""),
+    "serving_unheard": (
+        "keeper.c", "a broker is killed that came to serve while the keeper slept",
+        "		on_serving(s); /* it may have said so while we slept */\n",
+        ""),
+    "stopped_ended": (
+        "watchdog.c", "a broker that is stopped counts as one that hangs",
+        "missing >= 0 && is_stopped(broker)",
+        "missing >= 0 && is_stopped(broker) && false"),
+    "worker_unwatched": (
+        "watchdog.c", "nobody looks whether the last worker answers",
+        "	for (unsigned w = 0; w < s->head->wish.workers; w++)\n",
+        "	for (unsigned w = 0; w + 1 < s->head->wish.workers; w++)\n"),
+    "abort_believed": (
+        "watchdog.c", "a broker that does not die of SIGABRT is left alone",
+        "		return WATCHDOG_KILL;\n",
+        "		return WATCHDOG_WAIT;\n"),
+    "rate_forgotten": (
+        "admit.c", "a successor does not know how often a second users have joined",
+        "		users[i].peers = 0;\n",
+        "		users[i] = (struct admit_user){0};\n"),
+    "gone_not_found": (
+        "sweep.c", "who came by an ID's own socket that is no more is not found by a successor",
+        "		*own = GATES_GONE;\n",
+        "		return false;\n"),
+    "own_forgotten": (
+        "registrar.c", "who comes by an ID's own socket counts as anybody",
+        "		port->own = gates->gate[n].id;\n",
+        "		port->own = GATES_NOBODY;\n"),
+    "ring_lost": (
+        "mail_peers.c", "who is to be rung while its doorbell is written to is not rung again",
+        "		p->ring_again = true;\n",
+        ""),
     "finish_forgotten": (
         "recover.c", "a successor does not put into the log whose opening is over",
         """		if (how == RECOVER_RESUME && view_opened(&view) && !ledger_present(s, id)) {

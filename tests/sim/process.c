@@ -124,6 +124,9 @@ int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 {
 	(void)clock;
+	/* Who looks at it again and again sees it go on. */
+	if (fiber_now())
+		world.now_ns += 100;
 	*t = (struct timespec){
 		.tv_sec = (time_t)(world.now_ns / 1000000000u),
 		.tv_nsec = (long)(world.now_ns % 1000000000u),

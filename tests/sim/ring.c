@@ -177,7 +177,7 @@ static bool is_there(const struct pending *op)
 	case FILE_SIGNAL:
 		return f->pending != 0;
 	case FILE_LISTENER:
-		return actor_next_waiting() != NULL;
+		return actor_next_waiting(f) != NULL;
 	case FILE_SOCKET:
 		return takes_more(f);
 	default:

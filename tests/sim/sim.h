@@ -11,7 +11,10 @@
  *   process.c   ... heap, threads, time
  *   ring.c      io_uring
  *   life.c      what main does: start a broker, and after its death the next one
- *   actor.c    QEMUs and plain clients: what they make of what they are sent, and the judgement
+ *   memory.c    the shared memory
+ *   actor.c     QEMUs and plain clients: what they make of what they are sent, and the judgement
+ *   voice.c     ... what they say to each other and to the server through the shared memory
+ *   hearsay.c   ... and what must come of that
  *   world.c     one seed: who goes next, who dies when
  *   trace.c     what happened, in words
  *
@@ -42,6 +45,7 @@ enum {
 	SIM_UID = 1000,       /* clients' users: this one and the next ones */
 	SIM_UIDS = 3,
 	SIM_BOUND_UID = SIM_UID,
+	SIM_TOUCH_CALM = 100,   /* while all is quiet, others go on after so many touches */
 	SIM_AMPLE_LIMIT = 8192, /* descriptors: more than a world can fill */
 };
 
@@ -72,7 +76,9 @@ struct fiber {
 
 extern struct fiber fibers[SIM_FIBERS_MAX];
 
-/** fiber_start() - a new thread; it runs when it is resumed. Returns its number. */
+/** fiber_begin() - a new thread in @f, that is zeroes or was used before. @name is borrowed. */
+void fiber_begin(struct fiber *f, const char *name, void *(*run)(void *), void *argument);
+/** fiber_start() - a new thread of the broker's; it runs when it is resumed. Returns its number. */
 unsigned fiber_start(const char *name, void *(*run)(void *), void *argument);
 /** fiber_resume() - let it run until it yields. */
 void fiber_resume(struct fiber *f);
@@ -114,7 +120,9 @@ struct file {
 	uint64_t pending; /* a bit a signal */
 	/* FILE_RING */
 	struct sim_ring *ring;
-	/* FILE_TEXT */
+	/* FILE_LISTENER */
+	bool listening;
+	/* FILE_TEXT; and a listener's name, which is also its sockets' */
 	char text[160];
 	size_t text_at;
 };
@@ -131,6 +139,8 @@ void file_hold(struct file *file);
 void file_drop(struct file *file);
 /** kernel_enter() - before a system call does anything: others may go on, or all may die here. */
 void kernel_enter(void);
+/** kernel_gate() - who connects to this ID's own socket comes here. NULL: it has none. */
+struct file *kernel_gate(uint32_t id);
 /** kernel_fails() - with this errno. Returns -1. */
 int kernel_fails(int error);
 /** kernel_signal() - make a signal pending. */
@@ -189,6 +199,8 @@ struct actor {
 	struct file *socket; /* the broker's end; NULL until accepted, and when that is closed */
 	int pid;
 	unsigned uid;
+	uint64_t accepted_ns;
+	uint32_t gate;  /* the ID whose own socket it came by; SIM_IDS_MAX: the fabric's */
 	uint32_t limit; /* descriptors that its process may hold */
 	enum actor_phase phase;
 	bool used, device;
@@ -210,14 +222,15 @@ struct actor {
 
 extern struct actor actors[SIM_CLIENTS_MAX];
 
-/** actor_come() - somebody connects, a process of user @uid. NULL: there are enough. */
-struct actor *actor_come(bool device, uint32_t limit, unsigned uid);
+/** actor_come() - somebody connects, a process of user @uid. @gate: to this ID's own socket, or
+ * SIM_IDS_MAX. NULL: there are enough. */
+struct actor *actor_come(bool device, uint32_t limit, unsigned uid, uint32_t gate);
 /** actors_of() - how many of this user are there, or are on their way in. */
 unsigned actors_of(unsigned uid);
 /** actor_has() - does anybody have this ID? */
 bool actor_has(uint32_t id);
-/** actor_next_waiting() - whom accept(2) yields now; NULL: nobody. */
-struct actor *actor_next_waiting(void);
+/** actor_next_waiting() - whom accept(2) yields there now; NULL: nobody. */
+struct actor *actor_next_waiting(const struct file *listener);
 /** actor_accepted() - it gets this socket. False: it has hung up meanwhile. */
 bool actor_accepted(struct actor *c, struct file *socket);
 /** actor_sent() - a message has come into its socket. */
@@ -236,6 +249,32 @@ struct actor *actor_by_pid(int pid);
 void actors_judge(void);
 void actors_reset(void);
 
+/* ---- memory.c --------------------------------------------------------------------------- */
+
+/** memory_make() - empty, for as many IDs, all lanes included. Returns its bytes. */
+uint64_t memory_make(uint32_t ids);
+void memory_forget(void);
+/** memory_map() - where everybody sees it. */
+void *memory_map(void);
+uint64_t memory_size(void);
+/** memory_end_of_broker() - it does not have it mapped any more. */
+void memory_end_of_broker(void);
+
+/* ---- voice.c, hearsay.c ------------------------------------------------------------------ */
+
+/** voice_step() - some client goes on with what it says and hears, if it can. */
+void voice_step(void);
+/** voices_go_on() - each that can goes on once. False: none could. */
+bool voices_go_on(void);
+/** voices_speak() - one or two say something, out of the quiet. False: there is nobody. */
+bool voices_speak(void);
+/** voice_end() - this client is gone, or cut off: it says nothing any more. */
+void voice_end(const struct actor *c);
+/** voices_unread() - the broker had no room for something in its lane to @id. */
+void voices_unread(uint32_t id);
+/** voices_judge() - nothing moves any more: has everybody heard what was for it? */
+void voices_judge(void);
+
 /* ---- life.c ---------------------------------------------------------------------------- */
 
 /** life_begin() - the keeper starts a broker, the first or the next. */
@@ -252,6 +291,10 @@ void life_end(void);
 extern const char life_zones[];
 /* The file of bound IDs. */
 #define LIFE_BIND_FILE "binds"
+/** life_gate() - the ID whose own socket has this name; SIM_IDS_MAX: nobody's. */
+uint32_t life_gate(const char *name);
+/** life_other() - an ID that the file sometimes names, too. */
+uint32_t life_other(void);
 /** life_binds() - what stands there now. */
 void life_binds(char *text, size_t bytes);
 /** life_names() - does the state name this descriptor as a client's socket? */
@@ -275,12 +318,18 @@ struct world {
 	unsigned socket_words; /* messages that fit an unread socket */
 	unsigned deaths_every; /* steps, on average; 0: it never dies */
 	bool zoned;            /* users 1000 and 1001 have a zone each, 1002 is in both */
+	bool gated;            /* --bind: that ID has a socket of its own instead */
 	bool bound;            /* --bind: an ID is kept for user SIM_BOUND_UID */
 	uint32_t bound_id;     /* ... this one, whatever else the file says */
+	bool reload_doubtful;  /* many brokers died over the last reload */
 	unsigned bind_text;    /* what it says now: 0 that; 1 more; 2 something that is wrong */
 	unsigned quota;        /* --max-per-uid; 0: none */
+	unsigned rate;         /* --joins-per-second; 0: any */
 	bool drops_stalled;    /* --stall-timeout 1: time leaps, so it may be anybody */
 	unsigned faults_every; /* system calls, on average; 0: none fails */
+	bool mail;             /* lanes are laid out, and clients speak through them */
+	bool fat;              /* ... messages of up to half a lane */
+	unsigned touch_every;  /* words of the shared memory after which others go on; 0: none */
 	bool calm;             /* everybody reads, nobody dies, nothing fails */
 	bool stopping;         /* was asked to end */
 	bool dying;            /* killed: threads end as they leave the kernel */
@@ -296,7 +345,8 @@ extern struct world world;
 /* What a run was made of. */
 struct sim_sums {
 	uint64_t worlds, steps, deaths, deaths_in_sends, deaths_starting, joins, leaves_told,
-		announced, refused, points, exits, clients, hung_up_openings;
+		announced, refused, points, exits, clients, hung_up_openings, answers, messages,
+		group_messages;
 };
 
 extern struct sim_sums sums;

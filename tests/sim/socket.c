@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 /* ---- sockets ------------------------------------------------------------------------------- */
 
@@ -49,11 +50,12 @@ int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags
 		return kernel_fails(EBADF);
 	if (world_fault())
 		return kernel_fails(draw(2) ? EMFILE : ECONNABORTED);
-	c = actor_next_waiting();
+	c = actor_next_waiting(listener);
 	if (!c)
 		return kernel_fails(EAGAIN);
 	sock = kernel_open(FILE_SOCKET);
 	assert(sock >= 0);
+	memcpy(kernel_file(sock)->text, listener->text, sizeof(listener->text));
 	if (actor_accepted(c, kernel_file(sock)))
 		kernel_file(sock)->actor = c;
 	sim_trace("accept4: client %d's is socket %d", c->pid, sock);
@@ -69,8 +71,10 @@ int __wrap_shutdown(int fd, int how)
 	if (!file)
 		return kernel_fails(EBADF);
 	sim_trace("shutdown(%d, %d)", fd, how);
-	if (file->kind == FILE_LISTENER && !world.stopping)
+	if (file->kind == FILE_LISTENER && !world.stopping && life_gate(file->text) == SIM_IDS_MAX)
 		sim_wrong("the listening socket is shut, and nobody can come any more");
+	if (file->kind == FILE_LISTENER)
+		file->shut_read = true;
 	if (file->kind != FILE_SOCKET)
 		return 0;
 	file->shut_write |= how != SHUT_RD;
@@ -133,14 +137,17 @@ int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *byt
 
 int __wrap_getsockname(int fd, struct sockaddr *address, socklen_t *bytes)
 {
+	struct sockaddr_un name = {0};
 	struct file *file;
 
 	kernel_enter();
 	file = kernel_file(fd);
 	if (!file || (file->kind != FILE_SOCKET && file->kind != FILE_LISTENER))
 		return kernel_fails(file ? ENOTSOCK : EBADF);
-	*address = (struct sockaddr){.sa_family = AF_UNIX, .sa_data = "sim"};
-	*bytes = 6;
+	name.sun_family = AF_UNIX;
+	memcpy(name.sun_path, file->text, sizeof(name.sun_path) - 1);
+	*bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name.sun_path) + 1);
+	memcpy(address, &name, *bytes);
 	return 0;
 }
 

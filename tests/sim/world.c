@@ -91,13 +91,15 @@ static struct actor *some_client(void)
 
 static unsigned some_uid(void)
 {
-	return world.zoned || world.bound || world.quota ? SIM_UID + draw(SIM_UIDS) : SIM_UID;
+	return world.zoned || world.bound || world.quota || world.rate ? SIM_UID + draw(SIM_UIDS)
+								       : SIM_UID;
 }
 
 static void somebody_comes(void)
 {
 	bool device = draw(2);
 	bool cramped = device && draw(6) == 0;
+	uint32_t gate = SIM_IDS_MAX;
 	unsigned here = 0;
 
 	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
@@ -105,8 +107,12 @@ static void somebody_comes(void)
 	if (here >= world.peers_max && draw(30))
 		return;
 	/* 64 are kept in reserve (client.h), and 20 its own. */
+	if (world.gated && draw(3) == 0)
+		gate = draw(2) ? world.bound_id : life_other();
+	if (!kernel_gate(gate))
+		gate = SIM_IDS_MAX;
 	(void)actor_come(
-		device, cramped ? 84 + draw(5 * SIM_PEERS_MAX) : SIM_AMPLE_LIMIT, some_uid());
+		device, cramped ? 84 + draw(5 * SIM_PEERS_MAX) : SIM_AMPLE_LIMIT, some_uid(), gate);
 }
 
 static void pass_time(void)
@@ -163,6 +169,8 @@ static void step(unsigned eagerness)
 		life_ask(draw(2) ? SIGHUP : SIGUSR1);
 	} else if (what == 21) {
 		ring_reap();
+	} else if (world.mail && what >= 50) {
+		voice_step();
 	} else {
 		step_of_the_broker();
 	}
@@ -190,9 +198,10 @@ static bool clients_go_on(void)
 #define QUIET_TIMERS       20u
 #define QUIET_TIMERS_BOUND 1200u
 
-static void settle(void)
+/* Lets all come to rest. @timers: whatever is due is waited for, too. */
+static void settle_with(bool timers_too)
 {
-	unsigned steps = 0, timers = 0;
+	unsigned steps = 0, timers = 0, rounds = world.mail ? 1 + draw(8) : 0;
 	bool any;
 
 	world.calm = true;
@@ -216,26 +225,44 @@ static void settle(void)
 		ring_reap();
 		any = run_one();
 		any = ring_look() || any;
-		if (any)
+		any = voices_go_on() || any;
+		if (any || world.dying)
+			continue;
+		/* Before any timer: whatever is to be heard, nobody waits for a tick to hear of. */
+		voices_judge();
+		if (rounds && rounds-- && voices_speak())
 			continue;
 		if (clients_go_on()) {
 			timers = 0;
 			continue;
 		}
 		/* Retries and the moment after a leave: a few of them, then nothing is due. */
-		if (!ring_next_timer() ||
+		if (!timers_too || !ring_next_timer() ||
 			++timers > (world.bound ? QUIET_TIMERS_BOUND : QUIET_TIMERS))
 			return;
 		world.now_ns = ring_next_timer();
 	}
 }
 
+static void settle(void)
+{
+	settle_with(true);
+}
+
+/* Amid everything a moment without deaths, faults and sluggards: what was said is heard. */
+static void hold_still(void)
+{
+	sim_trace("all hold still");
+	settle_with(false);
+	world.calm = false;
+}
+
 /* One more of this user comes. True: it was let in. */
-static bool comes(unsigned uid)
+static bool comes(unsigned uid, uint32_t gate)
 {
 	uint64_t refused = sums.refused;
 
-	(void)actor_come(draw(2), SIM_AMPLE_LIMIT, uid);
+	(void)actor_come(draw(2), SIM_AMPLE_LIMIT, uid, gate);
 	settle();
 	return sums.refused == refused;
 }
@@ -248,7 +275,8 @@ static void fill_up_by_rules(void)
 	unsigned here = 0, kept = 0;
 
 	if (world.bound && !actor_has(world.bound_id) &&
-		(!world.quota || actors_of(SIM_BOUND_UID) < world.quota) && !comes(SIM_BOUND_UID))
+		(!world.quota || actors_of(SIM_BOUND_UID) < world.quota) &&
+		!comes(SIM_BOUND_UID, world.gated ? world.bound_id : SIM_IDS_MAX))
 		sim_wrong("ID %u is free, and user %u is refused", world.bound_id, SIM_BOUND_UID);
 	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
 		here += actors[n].used;
@@ -257,7 +285,7 @@ static void fill_up_by_rules(void)
 	for (; !world.failed && here + kept < world.peers_max; here++) {
 		bool may = !world.quota || actors_of(uid) < world.quota;
 
-		if (comes(uid) == may)
+		if (comes(uid, SIM_IDS_MAX) == may)
 			continue;
 		sim_wrong(may ? "user %u has %u peers of %u, and is refused"
 			      : "user %u has %u peers of %u, and one more is let in",
@@ -279,17 +307,32 @@ static void fill_up(void)
 	more = world.peers_max - here;
 	refused = sums.refused;
 	while (more--)
-		(void)actor_come(draw(2), SIM_AMPLE_LIMIT, SIM_UID);
+		(void)actor_come(draw(2), SIM_AMPLE_LIMIT, SIM_UID, SIM_IDS_MAX);
 	settle();
 	/* An ID that strangers could ring stays free. */
 	if (!world.failed && sums.refused != refused && !world.zoned)
 		sim_wrong("there is room for %u, and one was refused", world.peers_max);
 	if (!world.failed)
 		actors_judge();
-	(void)actor_come(true, SIM_AMPLE_LIMIT, SIM_UID);
+	(void)actor_come(true, SIM_AMPLE_LIMIT, SIM_UID, SIM_IDS_MAX);
 	settle();
 	if (!world.failed && sums.refused != refused + 1 && !world.zoned)
 		sim_wrong("one more than %u was not refused", world.peers_max);
+}
+
+/* Who joins too often is let in again later. */
+static void come_later(void)
+{
+	unsigned here = 0;
+
+	for (unsigned n = 0; n < SIM_CLIENTS_MAX; n++)
+		here += actors[n].used;
+	world.now_ns += 2000000000u;
+	if (world.zoned || world.bound || world.quota || here >= world.peers_max)
+		return;
+	if (!comes(SIM_UID + draw(SIM_UIDS), SIM_IDS_MAX) && !world.failed)
+		sim_wrong("somebody may join %u times a second, and not after two seconds",
+			world.rate);
 }
 
 static void come_to_rest(void)
@@ -298,7 +341,9 @@ static void come_to_rest(void)
 	settle();
 	if (!world.failed)
 		actors_judge();
-	if (!world.failed && (world.bound || world.quota)) {
+	if (!world.failed && world.rate) {
+		come_later();
+	} else if (!world.failed && (world.bound || world.quota)) {
 		if (!world.zoned) /* an ID that strangers could ring stays free */
 			fill_up_by_rules();
 	} else if (!world.failed) {
@@ -351,13 +396,25 @@ static void set_up(uint64_t seed)
 	world.server_id = draw(2) ? world.ids_max - 1 : UINT32_MAX;
 	world.deaths_every = deaths[draw(sizeof(deaths) / sizeof(*deaths))];
 	world.zoned = draw(3) == 0;
+	world.mail = draw(2);
+	if (world.mail) {
+		static const unsigned touches[] = {0, 5, 20, 60};
+
+		world.first_id = 1;
+		world.ids_max = 1 + world.peers_max + 1;
+		world.server_id = draw(8) ? world.ids_max - 1 : UINT32_MAX;
+		world.fat = draw(4) == 0;
+		world.touch_every = touches[draw(4)];
+	}
 	world.bound = draw(4) == 0;
+	world.gated = world.bound && draw(2);
 	world.bound_id = world.first_id + draw(world.peers_max);
 	world.quota = draw(4) ? 0 : 1 + draw(4);
+	world.rate = draw(6) ? 0 : 1 + draw(6);
 	world.drops_stalled = draw(4) == 0;
 	world.faults_every = draw(3) ? 0 : 50 + draw(200);
 	world.socket_words = words[draw(sizeof(words) / sizeof(*words))];
-	world.steps_max = 500 + draw(6000);
+	world.steps_max = (world.mail ? 4 : 1) * (UINT64_C(500) + draw(6000));
 	world.now_ns = 1000000000u;
 	sim_trace("seed %llu: %u peers from %u, %u vectors, %u workers, server %d, dies every %u, "
 		  "faults every %u",
@@ -372,8 +429,11 @@ bool world_play(uint64_t seed)
 	set_up(seed);
 	eagerness = 1 + draw(6);
 	life_open();
-	while (world.steps < world.steps_max && !world.failed)
+	while (world.steps < world.steps_max && !world.failed) {
 		step(eagerness);
+		if (world.mail && draw(500) == 0)
+			hold_still();
+	}
 	if (draw(6) == 0)
 		stop();
 	else
