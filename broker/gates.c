@@ -14,6 +14,9 @@
 #include "state.h"
 #include "sys.h"
 
+/* Of who waits at a socket that goes, failures to accept him, in all. */
+#define REFUSE_TRIES 1024u
+
 /* While the sockets change: what is there, and what each is to be. */
 struct change {
 	struct place {
@@ -66,14 +69,21 @@ int gates_listen(const struct gates *gates)
 
 /* ---- going ------------------------------------------------------------------------------ */
 
-/* Who waits there to be accepted would be closed silently. */
+/* Who waits there to be accepted would be closed silently. Where one can't be accepted now, for
+ * want of a descriptor, say, it is tried again, and not for ever. */
 static void refuse_all(int fd)
 {
-	int sock;
-
 	(void)shutdown(fd, SHUT_RDWR);
-	while ((sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-		refusal_send_and_close(sock);
+	for (unsigned failed = 0; failed < REFUSE_TRIES;) {
+		int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (sock >= 0)
+			refusal_send_and_close(sock);
+		else if (errno == EAGAIN || errno == EINVAL) /* none waits: accept(2) */
+			return;
+		else
+			failed++;
+	}
 }
 
 static void take_away(struct gate *gate, const char *path)

@@ -180,19 +180,15 @@ static void on_death(struct keeping *s, int status)
 {
 	bool again = WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_AGAIN && in_use(s);
 	bool asked = s->stop && WIFEXITED(status) && !again;
+	bool stored = s->stop && s->k->stored;
 
-	watchdog_end(&s->watchdog);
-	if (s->stop && s->k->stored) {
+	if (stored || asked || (!in_use(s) && WIFEXITED(status))) {
 		s->broker = 0;
-		s->code = EXIT_SUCCESS;
-		return;
-	}
-	if (asked || (!in_use(s) && WIFEXITED(status))) {
-		s->broker = 0;
-		s->code = WEXITSTATUS(status);
+		s->code = stored ? EXIT_SUCCESS : WEXITSTATUS(status);
 		return;
 	}
 	on_serving(s); /* it may have said so just before */
+	watchdog_end(&s->watchdog);
 	if (again) {
 		s->k->state->live->reread = 1;
 		s->broker = 0;
@@ -386,27 +382,18 @@ static void pass_on(const struct keeping *s, int number, struct errand *errand)
 
 static void on_signal(struct keeping *s, int number)
 {
-	switch (number) {
-	case SIGTERM:
-	case SIGINT:
+	if (number == SIGTERM || number == SIGINT)
 		on_stop(s, number);
-		return;
-	case SIGHUP:
+	else if (number == SIGHUP)
 		pass_on(s, number, &s->k->state->live->reload);
-		return;
-	case SIGUSR1:
+	else if (number == SIGUSR1)
 		pass_on(s, number, &s->k->state->live->report);
-		return;
-	case SIGUSR2:
+	else if (number == SIGUSR2)
 		begin_check(s);
-		return;
-	case SIGCHLD:
+	else if (number == SIGCHLD)
 		on_ended(s);
-		return;
-	default:
-		if (number == SIGRTMIN)
-			on_serving(s);
-	}
+	else if (number == SIGRTMIN)
+		on_serving(s);
 }
 
 /* When something is to be looked at even if no signal comes; 0: never. */
