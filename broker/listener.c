@@ -7,9 +7,11 @@
 #include "listener.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
@@ -52,13 +54,23 @@ static void wait_a_moment(void)
  */
 static bool owner_is_gone(int fd)
 {
+	struct pollfd end = {.events = POLLIN};
 	char text[16] = "";
 	long pid;
+	bool gone;
 
 	if (pread(fd, text, sizeof(text) - 1, 0) <= 0)
 		return false;
 	pid = strtol(text, NULL, 10);
-	return pid > 0 && pid <= INT32_MAX && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+	if (pid <= 0 || pid > INT32_MAX)
+		return false;
+	end.fd = pidfd_open((pid_t)pid, 0);
+	if (end.fd < 0)
+		return errno == ESRCH;
+	/* One that has ended is a process until its parent asks for it. */
+	gone = poll(&end, 1, 0) > 0;
+	(void)close(end.fd);
+	return gone;
 }
 
 /* A lock file has a process ID in it, or nothing: FAME-Z's and F.E.E.'s too. What has anything else

@@ -6,8 +6,13 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "listener.h"
 
@@ -25,6 +30,20 @@ int __wrap_bind(int fd, const struct sockaddr *address, socklen_t bytes)
 	if (swaps && (unlink(path) != 0 || symlink(victim, path) != 0))
 		abort();
 	return result;
+}
+
+/* Whoever waits for the lock finds it free afterwards. */
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
+
+static int held = -1; /* the lock, of somebody else */
+static unsigned waits;
+
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time;
+	(void)left;
+	waits++;
+	return close(held);
 }
 
 static void write_file(const char *name, const char *text)
@@ -121,6 +140,29 @@ static void the_lock_of_a_server_that_is_gone_is_taken_over(void **state)
 	}
 }
 
+/* Its broker has the lock a little longer, and its parent has not asked for it yet. */
+static void a_server_that_has_just_ended_is_waited_for(void **state)
+{
+	pid_t keeper = fork();
+	char text[16];
+	siginfo_t end;
+	struct why why;
+
+	(void)state;
+	if (keeper == 0)
+		_exit(0);
+	assert_true(keeper > 0);
+	assert_int_equal(waitid(P_PID, (id_t)keeper, &end, WEXITED | WNOWAIT), 0);
+	(void)snprintf(text, sizeof(text), "%d\n", keeper);
+	write_file(lock, text);
+	held = open(lock, O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(held, LOCK_EX | LOCK_NB), 0);
+	waits = 0;
+	assert_int_equal(opens(&plain, &why), 0);
+	assert_int_equal(waits, 1);
+	assert_int_equal(waitpid(keeper, NULL, 0), keeper);
+}
+
 static void a_link_that_takes_the_sockets_place_changes_no_other_file(void **state)
 {
 	struct listener_wish wish = plain;
@@ -175,6 +217,7 @@ int main(int argc, char **argv)
 		T(a_lock_file_that_is_something_else_is_left_as_it_is),
 		T(a_lock_file_that_is_another_file_s_second_name_is_left_as_it_is),
 		T(the_lock_of_a_server_that_is_gone_is_taken_over),
+		T(a_server_that_has_just_ended_is_waited_for),
 		T(a_link_that_takes_the_sockets_place_changes_no_other_file),
 		T(the_mode_is_as_asked_for_whatever_the_umask),
 	};
