@@ -26,4 +26,20 @@ static inline char *fuzz_text(const uint8_t *data, size_t size)
 	return text;
 }
 
+/* What of the input is not yet used up. */
+struct fuzz_input {
+	const uint8_t *data;
+	size_t left;
+};
+
+/* The next number of it, of @bytes at most 8, as far as there are any. */
+static inline uint64_t fuzz_take(struct fuzz_input *in, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
+		value |= (uint64_t)*in->data++ << 8 * i;
+	return value;
+}
+
 #endif

@@ -25,24 +25,10 @@ extern unsigned int *const kernel_param_queue_kib;
 bool kernel_memory_fails;
 unsigned long kernel_uevents;
 
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		value |= (uint64_t)*in->data++ << 8 * i;
-	return value;
-}
-
 /* Up to @most bytes of the input. */
-static size_t take_bytes(struct input *in, void *to, size_t most)
+static size_t take_bytes(struct fuzz_input *in, void *to, size_t most)
 {
-	size_t bytes = take(in, 2) % (most + 1);
+	size_t bytes = fuzz_take(in, 2) % (most + 1);
 
 	if (bytes > in->left)
 		bytes = in->left;
@@ -151,29 +137,29 @@ static void unmake(struct fz_device *dev)
 
 /* ---- what happens ------------------------------------------------------------------------ */
 
-static void scribble_word(struct fz_device *dev, struct input *in)
+static void scribble_word(struct fz_device *dev, struct fuzz_input *in)
 {
 	static const uint64_t words[] = {0, 1, 2, UINT64_MAX, FAMEZ_RECORD_PAD | 64, 24, 1u << 31,
 		LANE, LANE / 2, UINT64_C(1) << 63};
-	uint64_t at = take(in, 3) % (dev->bytes / 8), which = take(in, 1);
+	uint64_t at = fuzz_take(in, 3) % (dev->bytes / 8), which = fuzz_take(in, 1);
 
 	((uint64_t *)dev->memory)[at] =
-		which < sizeof(words) / sizeof(*words) ? words[which] : take(in, 8);
+		which < sizeof(words) / sizeof(*words) ? words[which] : fuzz_take(in, 8);
 }
 
 /* In front of the data most words are: header, directory, inboxes, lanes' heads. */
-static void scribble_front(struct fz_device *dev, struct input *in)
+static void scribble_front(struct fz_device *dev, struct fuzz_input *in)
 {
 	uint64_t front = dev->layout == FZ_LANES ? dev->g.data_offset : dev->bytes;
 
-	((uint64_t *)dev->memory)[take(in, 2) % (front / 8)] = take(in, 4);
+	((uint64_t *)dev->memory)[fuzz_take(in, 2) % (front / 8)] = fuzz_take(in, 4);
 }
 
-static void scribble_text(struct fz_device *dev, struct input *in)
+static void scribble_text(struct fz_device *dev, struct fuzz_input *in)
 {
 	char text[FAMEZ_SLOT_BYTES];
 	size_t bytes = take_bytes(in, text, sizeof(text));
-	uint64_t at = take(in, 3) % dev->bytes;
+	uint64_t at = fuzz_take(in, 3) % dev->bytes;
 
 	if (bytes > dev->bytes - at)
 		bytes = dev->bytes - at;
@@ -181,10 +167,10 @@ static void scribble_text(struct fz_device *dev, struct input *in)
 }
 
 /* A peer sends as one should; what it says is the input's. */
-static void send(struct fz_device *dev, struct input *in)
+static void send(struct fz_device *dev, struct fuzz_input *in)
 {
-	uint32_t from = HONEST + (uint32_t)take(in, 1) % (IDS - HONEST), rung = 0;
-	uint16_t kind = (uint16_t)take(in, 1), origin = (uint16_t)take(in, 1) % (IDS + 1);
+	uint32_t from = HONEST + (uint32_t)fuzz_take(in, 1) % (IDS - HONEST), rung = 0;
+	uint16_t kind = (uint16_t)fuzz_take(in, 1), origin = (uint16_t)fuzz_take(in, 1) % (IDS + 1);
 	unsigned char payload[LANE];
 	size_t bytes = take_bytes(in, payload, sizeof(payload));
 	struct famez_tx tx;
@@ -201,12 +187,12 @@ static void send(struct fz_device *dev, struct input *in)
 	(void)famez_nudge(dev->memory, &dev->g, US, from, &rung);
 }
 
-static void send_by_slot(struct fz_device *dev, struct input *in)
+static void send_by_slot(struct fz_device *dev, struct fuzz_input *in)
 {
-	uint32_t from = HONEST + (uint32_t)take(in, 1) % (IDS - HONEST);
+	uint32_t from = HONEST + (uint32_t)fuzz_take(in, 1) % (IDS - HONEST);
 	struct famez_slot *s = famez_slot_at(dev->memory, from);
 
-	s->text_bytes = take(in, 2) % 400;
+	s->text_bytes = fuzz_take(in, 2) % 400;
 	(void)take_bytes(in, s->text, sizeof(s->text));
 	set_bit(from, dev->rung);
 }
@@ -238,7 +224,7 @@ static bool read_one(struct fz_device *dev)
 }
 
 /* As chardev.c has it: an address, a colon, a text. */
-static void write_text(struct fz_device *dev, struct input *in)
+static void write_text(struct fz_device *dev, struct fuzz_input *in)
 {
 	char words[600], *colon;
 	struct fz_to to;
@@ -269,9 +255,9 @@ static void show_all(struct fz_device *dev)
 	fz_directory_tell(dev, true);
 }
 
-static void step(struct fz_device *dev, struct input *in)
+static void step(struct fz_device *dev, struct fuzz_input *in)
 {
-	switch (take(in, 1) % 15) {
+	switch (fuzz_take(in, 1) % 15) {
 	case 0:
 		scribble_word(dev, in);
 		break;
@@ -306,11 +292,12 @@ static void step(struct fz_device *dev, struct input *in)
 		show_all(dev);
 		break;
 	case 12:
-		kernel_memory_fails = take(in, 1) % 4 == 0;
+		kernel_memory_fails = fuzz_take(in, 1) % 4 == 0;
 		break;
 	case 13:
-		(void)fz_post_has_room(dev, (uint32_t)take(in, 1) % IDS, (uint32_t)take(in, 2));
-		dev->name[0] = (char)('a' + take(in, 1) % 26);
+		(void)fz_post_has_room(
+			dev, (uint32_t)fuzz_take(in, 1) % IDS, (uint32_t)fuzz_take(in, 2));
+		dev->name[0] = (char)('a' + fuzz_take(in, 1) % 26);
 		fz_post_rename(dev);
 		break;
 	default: /* a program takes the lanes, and gives them back */
@@ -339,8 +326,8 @@ static void check_link(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
-	struct fz_device *dev = make((unsigned)take(&in, 1));
+	struct fuzz_input in = {data, size};
+	struct fz_device *dev = make((unsigned)fuzz_take(&in, 1));
 
 	check_link(in.data, in.left);
 	*kernel_param_queue_kib = QUEUE_KIB;

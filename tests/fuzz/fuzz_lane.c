@@ -14,20 +14,6 @@
 
 enum { IDS = 4, LANE = 256, VICTIM = 0, SENDER = 1, RECEIVER = 2, PAYLOAD_MAX = 104, HEALED = 4 };
 
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->left; i++, in->left--)
-		value |= (uint64_t)*in->data++ << 8 * i;
-	return value;
-}
-
 static struct {
 	struct box box;
 	struct famez_tx tx[2];
@@ -169,29 +155,29 @@ static void heal(void)
 }
 
 /* A word that may well mean something there. */
-static uint64_t word(struct input *in)
+static uint64_t word(struct fuzz_input *in)
 {
-	switch (take(in, 1) % 6) {
+	switch (fuzz_take(in, 1) % 6) {
 	case 0:
-		return take(in, 8);
+		return fuzz_take(in, 8);
 	case 1:
-		return take(in, 1) | (uint64_t)1 << 32; /* a head */
+		return fuzz_take(in, 1) | (uint64_t)1 << 32; /* a head */
 	case 2:
-		return FAMEZ_RECORD_PAD | take(in, 1);
+		return FAMEZ_RECORD_PAD | fuzz_take(in, 1);
 	case 3:
-		return f.tx[VICTIM].at + take(in, 1) * 8 - UINT64_C(4) * LANE;
+		return f.tx[VICTIM].at + fuzz_take(in, 1) * 8 - UINT64_C(4) * LANE;
 	case 4:
-		return f.rx[VICTIM].at + take(in, 1) - 128;
+		return f.rx[VICTIM].at + fuzz_take(in, 1) - 128;
 	default:
-		return take(in, 1);
+		return fuzz_take(in, 1);
 	}
 }
 
-static void scribble(struct input *in)
+static void scribble(struct fuzz_input *in)
 {
-	uint64_t where = take(in, 1), *words;
+	uint64_t where = fuzz_take(in, 1), *words;
 
-	switch (take(in, 1) % 3) {
+	switch (fuzz_take(in, 1) % 3) {
 	case 0:
 		words = (void *)famez_lane_at(f.box.base, &f.box.g, RECEIVER, VICTIM);
 		words[where % (sizeof(struct famez_lane) / 8)] = word(in);
@@ -226,15 +212,15 @@ static void begin(void)
 		.ring = ring};
 }
 
-static void step(struct input *in)
+static void step(struct fuzz_input *in)
 {
-	uint32_t sender = take(in, 1) % 2;
-	uint8_t what = (uint8_t)take(in, 1);
+	uint32_t sender = fuzz_take(in, 1) % 2;
+	uint8_t what = (uint8_t)fuzz_take(in, 1);
 
 	switch (what % 12) {
 	case 0:
 	case 1:
-		put(sender, (uint32_t)take(in, 1));
+		put(sender, (uint32_t)fuzz_take(in, 1));
 		break;
 	case 2:
 		flush(sender);
@@ -263,7 +249,7 @@ static void step(struct input *in)
 			famez_inbox_drop(&f.inbox, &f.rx[VICTIM]);
 			famez_rx_open(&f.rx[VICTIM], f.box.base, &f.box.g, RECEIVER, VICTIM, 1);
 		} else {
-			f.rx[take(in, 1) % 2].empty = FAMEZ_EMPTY_MAX - 1;
+			f.rx[fuzz_take(in, 1) % 2].empty = FAMEZ_EMPTY_MAX - 1;
 		}
 		break;
 	default:
@@ -271,7 +257,7 @@ static void step(struct input *in)
 			(void)receive(4, true);
 		} else {
 			flush(sender);
-			(void)famez_tx_wait(&f.tx[sender], take(in, 1) % PAYLOAD_MAX);
+			(void)famez_tx_wait(&f.tx[sender], fuzz_take(in, 1) % PAYLOAD_MAX);
 			nudge(sender);
 		}
 		break;
@@ -280,7 +266,7 @@ static void step(struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct fuzz_input in = {data, size};
 	unsigned rounds = 0;
 
 	begin();
